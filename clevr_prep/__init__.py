@@ -1,0 +1,1 @@
+"""Makes the data that SNMN trains on: rendered scenes, questions, layouts, features, imdbs."""
