@@ -1,0 +1,79 @@
+"""Expert layouts: the sequence of neural modules that a CLEVR program corresponds to.
+
+They supervise the controller in the `gt_layout` experiments (section 4 of the paper).
+"""
+
+from collections.abc import Sequence
+
+from clevr_prep.synthetic.programs import Node, parse_program
+
+_COMPARISONS = ("equal", "greater", "less")
+_MODULE_OF = {
+    "scene": "_Scene",
+    "filter": "_Filter",
+    "relate": "_Transform",
+    "same": "_Transform",
+    "intersect": "_And",
+    "union": "_Or",
+    "count": "_DescribeOne",
+    "exist": "_DescribeOne",
+    "query": "_DescribeOne",
+    **dict.fromkeys(_COMPARISONS, "_DescribeTwo"),
+}
+
+
+class LayoutError(ValueError):
+    """A layout does not fit into the model's number of steps."""
+
+
+def _family(node: Node) -> str:
+    return node.function.partition("_")[0]
+
+
+def _walk(nodes: list[Node], index: int) -> list[str]:
+    """Module names of the tree below a node, in post-order.
+
+    A node used twice is walked twice: a stack machine has to compute it again.
+    """
+    node = nodes[index]
+    modules = []
+    for source in node.inputs:
+        # _DescribeTwo compares two attention maps itself, so the count or query that the
+        # program puts in between has no module.
+        if _family(node) in _COMPARISONS:
+            source = nodes[source].inputs[0]
+        modules += _walk(nodes, source)
+    if node.function != "unique":
+        modules.append(_MODULE_OF[_family(node)])
+    return modules
+
+
+def expert_layout(program: Sequence[dict]) -> list[str]:
+    """Module names of a program in the order in which the stack machine runs them, unpadded.
+
+    ``_Scene`` with the ``_Filter`` after it is one ``_Find``; a ``_Filter`` after ``_Find`` or
+    ``_Filter`` is merged into it. Raises ``ProgramError`` for a malformed program.
+    """
+    nodes, order = parse_program(program)
+    layout: list[str] = []
+    for module in _walk(nodes, order[-1]):
+        if module == "_Filter" and layout:
+            if layout[-1] == "_Scene":
+                layout[-1] = "_Find"
+                continue
+            if layout[-1] in ("_Find", "_Filter"):
+                continue
+        layout.append(module)
+    return layout
+
+
+def pad_layout(layout: Sequence[str], length: int) -> list[str]:
+    """The layout followed by ``_NoOp`` up to ``length`` steps (T, the controller's steps).
+
+    Raises ``LayoutError`` when the layout is longer than that.
+    """
+    if len(layout) > length:
+        raise LayoutError(
+            f"the layout has {len(layout)} steps, but the model only {length}: {' '.join(layout)}"
+        )
+    return [*layout, *["_NoOp"] * (length - len(layout))]
