@@ -1,0 +1,107 @@
+"""Knowledge base: the image as a grid of vectors that the modules attend to.
+
+Section 3.3 of the paper. Shapes beside the usual alphabet: I images, P = H * W cells in row
+order. A batch holds N = I * G questions; question n sees image n // G, so that questions of one
+image share its knowledge base and their products with it are real matrix products.
+
+Difference from the original: the position encoding's share of the first convolution is computed
+once per cell instead of being concatenated to every image, which changes no number.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# The smallest squared length that normalisation divides by, as tf.nn.l2_normalize has it.
+NORM_FLOOR = 1e-12
+
+
+def l2_normalize(vectors: Tensor) -> Tensor:
+    """Scale vectors to unit length along the last dimension; the zero vector stays zero."""
+    squared = vectors.square().sum(dim=-1, keepdim=True)
+    return vectors * squared.clamp_min(NORM_FLOOR).rsqrt()
+
+
+def position_encoding(height: int, width: int, channels: int) -> Tensor:
+    """Sinusoidal code of each cell, [H,W,channels].
+
+    A quarter of the channels each: sin(row), cos(row), sin(column), cos(column), at periods
+    10000^0 ... 10000^1.
+    """
+    if channels % 4:
+        raise ValueError(f"PE_DIM must be a multiple of 4, not {channels}")
+    periods = 10000.0 ** torch.linspace(0, 1, channels // 4, dtype=torch.float64)
+    rows = torch.arange(height, dtype=torch.float64)[:, None] / periods
+    columns = torch.arange(width, dtype=torch.float64)[:, None] / periods
+    row_code = torch.cat([rows.sin(), rows.cos()], dim=1)[:, None].expand(-1, width, -1)
+    column_code = torch.cat([columns.sin(), columns.cos()], dim=1)[None].expand(height, -1, -1)
+    return torch.cat([row_code, column_code], dim=2).float()
+
+
+class KnowledgeBase:
+    """The encoded images of one batch, and the products that modules take with them.
+
+    cells [I,P,D]; ``questions_per_image`` is G.
+    """
+
+    def __init__(self, cells: Tensor, questions_per_image: int):
+        self.cells = cells
+        self.questions_per_image = questions_per_image
+        self._squares = cells.square()
+
+    def score(self, query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Score every cell by its normalised product with a query: [N,K,D] -> [N,K,P].
+
+        Computes weight . norm(cell * query) + bias without forming any [N,P,D] product: the sum
+        over channels of weight * cell * query and the squared norm are one matrix product each,
+        with the cells and with their squares. ``weight`` [out,D], ``bias`` [out] with out = 1,
+        or K = 1 and one row of scores for each of several outputs: [N,out,P].
+        """
+        numerator = self._products(query * weight, self.cells)
+        squared_norm = self._products(query.square(), self._squares)
+        return numerator * squared_norm.clamp_min(NORM_FLOOR).rsqrt() + bias[:, None]
+
+    def score_unmodulated(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Score every cell by itself, weight . norm(cell) + bias: [N,P] for weight [1,D]."""
+        numerator = self.cells @ weight[0]
+        scores = numerator * self._squares.sum(dim=-1).clamp_min(NORM_FLOOR).rsqrt() + bias
+        return scores.repeat_interleave(self.questions_per_image, dim=0)
+
+    def pool(self, attention: Tensor) -> Tensor:
+        """Average the cells under softmax-normalised attention logits: [N,K,P] -> [N,K,D]."""
+        weights = torch.softmax(attention, dim=-1)
+        grouped = weights.reshape(self.cells.shape[0], -1, weights.shape[-1])  # [I,G*K,P]
+        return torch.bmm(grouped, self.cells).view(*attention.shape[:2], -1)
+
+    def _products(self, query: Tensor, cells: Tensor) -> Tensor:
+        grouped = query.reshape(cells.shape[0], -1, cells.shape[-1])  # [I,G*K,D]
+        return torch.bmm(grouped, cells.transpose(1, 2)).view(*query.shape[:2], -1)
+
+
+class KnowledgeBaseEncoder(nn.Module):
+    """Two 1x1 convolutions over features and position codes (section 3.3 of the paper)."""
+
+    def __init__(self, *, height: int, width: int, feature_dim: int, pe_dim: int, kb_dim: int):
+        super().__init__()
+        self.grid, self.feature_dim = (height, width), feature_dim
+        # 1x1 convolutions on channels-last maps are linear layers.
+        self.input = nn.Linear(feature_dim + pe_dim, kb_dim)
+        self.output = nn.Linear(kb_dim, kb_dim)
+        code = position_encoding(height, width, pe_dim).flatten(0, 1)
+        self.register_buffer("position_code", code, persistent=False)  # [P,PE]
+
+    def forward(self, image_features: Tensor, num_questions: int) -> KnowledgeBase:
+        """Encode image_features [I,H,W,D] for ``num_questions`` N, a multiple of I."""
+        images, *shape = image_features.shape
+        if shape != [*self.grid, self.feature_dim]:
+            raise ValueError(
+                f"image features are {shape} (height, width, channels), "
+                f"the model was built for {[*self.grid, self.feature_dim]}"
+            )
+        if images == 0 or num_questions % images:
+            raise ValueError(f"{num_questions} questions cannot be shared out over {images} images")
+        weight = self.input.weight
+        per_cell = F.linear(self.position_code, weight[:, self.feature_dim :], self.input.bias)
+        hidden = F.linear(image_features.flatten(1, 2), weight[:, : self.feature_dim])  # [I,P,D]
+        cells = self.output(F.elu(hidden + per_cell))
+        return KnowledgeBase(cells, num_questions // images)

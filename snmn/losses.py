@@ -1,0 +1,124 @@
+"""All losses of SNMN in one place (section 3.5 of the paper and the original's configuration).
+
+Each is returned under its own name, already times its weight, so that their sum is what is
+minimised and each can be logged.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snmn.heads import offsets_at
+from snmn.model import SNMNOutput
+
+SHARPEN_LOSS_TYPES = ("entropy", "max_prob")
+
+
+class Targets(Protocol):
+    """What the losses read of a batch; see `snmn.data.Batch`."""
+
+    question: Tensor  # [N,S]
+    length: Tensor  # [N]
+    answer: Tensor | None  # [N]
+    layout: Tensor | None  # [N,T]
+
+
+def module_entropy(probs: Tensor) -> Tensor:
+    """Entropy of module probabilities [...,M] in nats: [...]."""
+    return -(probs * torch.log(probs.clamp_min(1e-5))).sum(dim=-1)
+
+
+def warmup_scale(step: int, begin: int, end: int) -> float:
+    """0 before ``begin``, 1 after ``end``, linear in between (SHARPEN_SCHEDULE_*)."""
+    if step >= end:
+        return 1.0
+    return max(0.0, (step - begin) / (end - begin))
+
+
+class SNMNLoss(nn.Module):
+    """The weighted sum of losses that a configuration asks for.
+
+    A weight of None switches a loss off. sharpen_begin and sharpen_end are training steps.
+    """
+
+    def __init__(
+        self,
+        *,
+        answer_weight: float | None = 1.0,
+        layout_weight: float | None = None,
+        cell_weight: float | None = None,
+        offset_weight: float | None = None,
+        reconstruction_weight: float | None = None,
+        sharpen_weight: float | None = None,
+        sharpen_type: str = "entropy",
+        sharpen_begin: int = 0,
+        sharpen_end: int = 0,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__()
+        if sharpen_type not in SHARPEN_LOSS_TYPES:
+            raise ValueError(f"sharpen_type must be one of {SHARPEN_LOSS_TYPES}")
+        self.answer_weight, self.layout_weight = answer_weight, layout_weight
+        self.cell_weight, self.offset_weight = cell_weight, offset_weight
+        self.reconstruction_weight = reconstruction_weight
+        self.sharpen_weight, self.sharpen_type = sharpen_weight, sharpen_type
+        self.sharpen_begin, self.sharpen_end = sharpen_begin, sharpen_end
+        self.weight_decay = weight_decay
+
+    def forward(
+        self, output: SNMNOutput, batch: Targets, model: nn.Module, step: int
+    ) -> dict[str, Tensor]:
+        """Losses by name, scalars: answer, layout, cell, offset, reconstruction, sharpen, l2."""
+        losses = {}
+        if self.answer_weight is not None:
+            losses["answer"] = self.answer_weight * F.cross_entropy(
+                output.answer_logits, batch.answer
+            )
+        if self.layout_weight is not None:
+            losses["layout"] = self.layout_weight * F.cross_entropy(
+                output.module_logits.flatten(0, 1), batch.layout.flatten()
+            )
+        if self.cell_weight is not None:
+            losses["cell"] = self.cell_weight * F.cross_entropy(
+                output.cell_scores, batch.box_cell
+            )
+        if self.offset_weight is not None:
+            predicted = offsets_at(output.box_offsets, batch.box_cell)
+            losses["offset"] = self.offset_weight * F.mse_loss(predicted, batch.box_offset)
+        if self.reconstruction_weight is not None:
+            losses["reconstruction"] = self.reconstruction_weight * reconstruction_loss(
+                output.reconstruction_logits, batch.question, batch.length
+            )
+        if self.sharpen_weight is not None:
+            scale = warmup_scale(step, self.sharpen_begin, self.sharpen_end)
+            losses["sharpen"] = self.sharpen_weight * scale * self._sharpness(output.module_probs)
+        if self.weight_decay:
+            losses["l2"] = self.weight_decay * l2_regularisation(model)
+        return losses
+
+    def _sharpness(self, probs: Tensor) -> Tensor:
+        if self.sharpen_type == "entropy":
+            return module_entropy(probs).mean()
+        return (1 - probs.amax(dim=-1)).mean()
+
+
+def reconstruction_loss(logits: Tensor, question: Tensor, length: Tensor) -> Tensor:
+    """Mean cross-entropy over true words: logits [N,S,words], question [N,S], length [N]."""
+    losses = F.cross_entropy(logits.flatten(0, 1), question.flatten(), reduction="none")
+    positions = torch.arange(question.shape[1], device=length.device)
+    mask = (positions < length[:, None]).to(losses.dtype)
+    return (losses.view_as(mask) * mask).sum() / mask.sum()
+
+
+def l2_regularisation(model: nn.Module) -> Tensor:
+    """Half the summed squares of dense and convolution kernels.
+
+    Not of biases, LSTM kernels, embeddings, the initial control or the localisation affine,
+    which the original does not regularise either.
+    """
+    kernels = [
+        layer.weight for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
+    return 0.5 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
