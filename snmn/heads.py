@@ -72,9 +72,7 @@ class BoxOffsets(nn.Module):
     ``use_question`` (BBOX_REG_USE_QUESTION) modulates either by the question.
     """
 
-    def __init__(
-        self, *, kb_dim: int, question_dim: int, convolutional: bool, use_question: bool
-    ):
+    def __init__(self, *, kb_dim: int, question_dim: int, convolutional: bool, use_question: bool):
         super().__init__()
         self.convolutional, self.use_question = convolutional, use_question
         if use_question:

@@ -81,9 +81,7 @@ class SNMNLoss(nn.Module):
                 output.module_logits.flatten(0, 1), batch.layout.flatten()
             )
         if self.cell_weight is not None:
-            losses["cell"] = self.cell_weight * F.cross_entropy(
-                output.cell_scores, batch.box_cell
-            )
+            losses["cell"] = self.cell_weight * F.cross_entropy(output.cell_scores, batch.box_cell)
         if self.offset_weight is not None:
             predicted = offsets_at(output.box_offsets, batch.box_cell)
             losses["offset"] = self.offset_weight * F.mse_loss(predicted, batch.box_offset)

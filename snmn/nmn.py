@@ -115,9 +115,7 @@ class StackNMN(nn.Module):
         memory = maps.new_zeros(N, self.memory_dim)
         stacks, pointers = [], []
         for t in range(T):
-            view = StepView(
-                maps, pointer, memory, stack_pointer=self.pointer, knowledge=knowledge
-            )
+            view = StepView(maps, pointer, memory, stack_pointer=self.pointer, knowledge=knowledge)
             effects = [
                 module(view, None if plans[name] is None else plans[name][:, t])
                 for name, module in self.neural_modules.items()
@@ -151,7 +149,9 @@ class StackNMN(nn.Module):
         # keep and pointer of all modules in one weighted sum: [N,1,M] x [N,M,2L]
         moves = torch.stack([torch.cat([e.keep, e.pointer], dim=1) for e in effects], dim=1)
         keep, pointer = torch.bmm(weights[:, None], moves)[:, 0].chunk(2, dim=1)
-        writing = [(weights[:, m, None, None], e) for m, e in enumerate(effects) if e.maps is not None]
+        writing = [
+            (weights[:, m, None, None], e) for m, e in enumerate(effects) if e.maps is not None
+        ]
         places = torch.cat([weight * e.places for weight, e in writing], dim=1)  # [N,K,L]
         written = torch.cat([e.maps for _, e in writing], dim=1)  # [N,K,P]
         maps = torch.baddbmm(keep[..., None] * maps, places.transpose(1, 2), written)

@@ -70,7 +70,10 @@ class QuestionEncoder(nn.Module):
 
         forward, backward = hidden.permute(1, 2, 0, 3)  # [N,S,h] each
         summary = torch.cat(
-            [states[torch.arange(N, device=length.device), length - 1] for states in (forward, backward)],
+            [
+                states[torch.arange(N, device=length.device), length - 1]
+                for states in (forward, backward)
+            ],
             dim=1,
         )
         backward = backward.gather(1, reversal[..., None].expand_as(backward))

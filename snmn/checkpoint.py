@@ -1,0 +1,98 @@
+"""Self-describing checkpoints: everything a model needs to be built again lies in its file.
+
+A checkpoint is a Lightning ``.ckpt``: ``state_dict`` holds the raw weights with the prefix
+"model.", ``ema_state_dict`` their moving average by parameter name (absent if there is none),
+``hyper_parameters["model"]`` the arguments of `snmn.build_model`, and ``vocabularies`` the three
+word lists. It is read with ``weights_only``: opening a stranger's file runs none of its code.
+"""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snmn.model import SNMN, build_model
+from snmn.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
+
+PREFIX = "model."
+
+
+class CheckpointError(ValueError):
+    """A file is not a checkpoint of ours, or cannot be read."""
+
+
+def vocabularies() -> dict[str, list[str]]:
+    """The word lists that give indices their meaning, for the checkpoint."""
+    return {
+        "question_words": list(QUESTION_WORDS),
+        "answers": list(ANSWERS),
+        "modules": list(MODULES),
+    }
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read and check a checkpoint. Raises `CheckpointError`, which names the file."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
+    known = isinstance(checkpoint, dict) and "model" in checkpoint.get("hyper_parameters", {})
+    if not known:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this project; "
+            "those of earlier codebases are converted with python -m snmn.convert"
+        )
+    if checkpoint.get("vocabularies", vocabularies()) != vocabularies():
+        raise CheckpointError(f"{path}: made with other vocabularies than this version's")
+    return checkpoint
+
+
+def load_model(path: str | Path, *, ema: bool = True) -> SNMN:
+    """The model of a checkpoint, in evaluation mode, from the file alone.
+
+    ``ema`` takes the moving average of the weights, which is what the published results test;
+    a checkpoint without one gives its raw weights.
+    """
+    checkpoint = read_checkpoint(path)
+    model = build_model(**checkpoint["hyper_parameters"]["model"])
+    model.load_state_dict(model_state(checkpoint, ema=ema))
+    return model.eval()
+
+
+def model_state(checkpoint: dict[str, Any], *, ema: bool) -> dict[str, Tensor]:
+    """The state dict of `SNMN` in a checkpoint: raw, or with averaged parameters."""
+    state = {
+        name.removeprefix(PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(PREFIX)
+    }
+    if ema:
+        state.update(checkpoint.get("ema_state_dict", {}))
+    return state
+
+
+def save_model(
+    path: str | Path, model: SNMN, *, arguments: dict[str, Any], averaged: SNMN | None = None
+) -> None:
+    """Write a checkpoint outside of training; ``arguments`` are those of `build_model`.
+
+    The file is written beside its place and renamed, so that it is never seen half-written.
+    """
+    checkpoint = {
+        "state_dict": {PREFIX + name: value for name, value in model.state_dict().items()},
+        "hyper_parameters": {"model": dict(arguments)},
+        "vocabularies": vocabularies(),
+    }
+    if averaged is not None:
+        checkpoint["ema_state_dict"] = dict(averaged.named_parameters())
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    torch.save(checkpoint, temporary)
+    os.replace(temporary, path)

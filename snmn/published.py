@@ -1,0 +1,86 @@
+"""The published configuration keys, and the arguments of ours that they stand for.
+
+Both earlier codebases name their settings in upper case (MODEL.CTRL.USE_WORD_EMBED). Whoever
+holds such a configuration, `config.py` or a checkpoint converter, gets arguments from here.
+"""
+
+from typing import Any
+
+# Key of the original -> argument of snmn.build_model with the same meaning and values.
+MODEL_ARGUMENTS = {
+    "MODEL.H_FEAT": "height",
+    "MODEL.W_FEAT": "width",
+    "MODEL.FEAT_DIM": "feature_dim",
+    "MODEL.T_CTRL": "num_steps",
+    "MODEL.EMBED_DIM": "embed_dim",
+    "MODEL.LSTM_DIM": "lstm_dim",
+    "MODEL.PE_DIM": "pe_dim",
+    "MODEL.KB_DIM": "kb_dim",
+    "MODEL.BUILD_VQA": "vqa",
+    "MODEL.BUILD_LOC": "loc",
+    "MODEL.CTRL.LINEAR_MODULE_WEIGHTS": "linear_module_weights",
+    "MODEL.CTRL.MLP_MODULE_WEIGHTS_BIAS_TERM": "mlp_module_weights_bias",
+    "MODEL.CTRL.NORMALIZE_ATT": "normalize_attention",
+    "MODEL.CTRL.USE_GUMBEL_SOFTMAX": "use_gumbel_softmax",
+    "MODEL.CTRL.GUMBEL_SOFTMAX_TMP": "gumbel_temperature",
+    "MODEL.CTRL.USE_WORD_EMBED": "use_word_embed",
+    "MODEL.CTRL.USE_HARD_ARGMAX_LAYOUT": "hard_argmax_layout",
+    "MODEL.NMN.MEM_DIM": "memory_dim",
+    "MODEL.NMN.STACK.LENGTH": "stack_length",
+    "MODEL.NMN.STACK.USE_HARD_SHARPEN": "hard_sharpen",
+    "MODEL.NMN.STACK.SOFT_SHARPEN_TEMP": "soft_sharpen_temperature",
+    "MODEL.NMN.STACK.GUARD_STACK_PTR": "guard_pointer",
+    "MODEL.NMN.VALIDATE_MODULES": "validate_modules",
+    "MODEL.NMN.HARD_MODULE_VALIDATION": "hard_validation",
+    "MODEL.NMN.DESCRIBE_ONE.KEEP_STACK": "describe_one_keep_stack",
+    "MODEL.NMN.DESCRIBE_TWO.KEEP_STACK": "describe_two_keep_stack",
+    "MODEL.VQA_OUTPUT_DIM": "answer_hidden_dim",
+    "MODEL.VQA_OUTPUT_USE_QUESTION": "answer_use_question",
+    "MODEL.BBOX_REG_AS_FCN": "box_convolutional",
+    "MODEL.BBOX_REG_USE_QUESTION": "box_use_question",
+    "MODEL.REC.USE_REC_LOSS": "reconstruct_question",
+    "MODEL.REC.USE_LOGITS": "reconstruct_from_logits",
+    "MODEL.REC.USE_TXT_ATT": "reconstruct_from_control",
+    "TRAIN.DROPOUT_KEEP_PROB": "answer_keep_prob",
+}
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one dictionary with dotted keys."""
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def model_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `snmn.build_model` from nested settings; absent keys keep its defaults."""
+    flat = flatten(settings)
+    arguments = {name: flat[key] for key, name in MODEL_ARGUMENTS.items() if key in flat}
+    if "MODEL.LOC_SCORES_POS_AFFINE" in flat:
+        arguments["cell_affine"] = "scalar" if flat["MODEL.LOC_SCORES_POS_AFFINE"] else None
+    return arguments
+
+
+def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `snmn.losses.SNMNLoss` from complete nested settings."""
+    flat = flatten(settings)
+    loc, vqa = flat["MODEL.BUILD_LOC"], flat["MODEL.BUILD_VQA"]
+    rec, gt_layout = flat["MODEL.REC.USE_REC_LOSS"], flat["TRAIN.USE_GT_LAYOUT"]
+    return {
+        "answer_weight": flat["TRAIN.VQA_LOSS_WEIGHT"] if vqa else None,
+        "cell_weight": flat["TRAIN.BBOX_IND_LOSS_WEIGHT"] if loc else None,
+        "offset_weight": flat["TRAIN.BBOX_OFFSET_LOSS_WEIGHT"] if loc else None,
+        "layout_weight": flat["TRAIN.LAYOUT_LOSS_WEIGHT"] if gt_layout else None,
+        "reconstruction_weight": flat["TRAIN.REC_LOSS_WEIGHT"] if rec else None,
+        "sharpen_weight": (
+            flat["TRAIN.SHARPEN_LOSS_WEIGHT"] if flat["TRAIN.USE_SHARPEN_LOSS"] else None
+        ),
+        "sharpen_type": flat["TRAIN.SHARPEN_LOSS_TYPE"],
+        "sharpen_begin": flat["TRAIN.SHARPEN_SCHEDULE_BEGIN"],
+        "sharpen_end": flat["TRAIN.SHARPEN_SCHEDULE_END"],
+        "weight_decay": flat["TRAIN.WEIGHT_DECAY"],
+    }

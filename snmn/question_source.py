@@ -1,0 +1,132 @@
+"""Where training questions come from: encoded questions, and sources that draw them per image.
+
+A source belongs to a list of images and gives, for one of them, some questions at random. One
+source draws from an imdb (``StoredQuestions``); another may make questions up as they are asked
+for. Both obey a limit on hops that may change with the training step (a curriculum).
+"""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+
+UNKNOWN = 255  # question type or hops that nobody knows (a question without a program)
+
+
+@dataclass(frozen=True)
+class EncodedQuestions:
+    """Some questions as arrays of indices.
+
+    Attributes:
+        question: [n, S] word indices, 0 beyond the length.
+        length: [n] words.
+        answer: [n] answer index, -1 unknown.
+        layout: [n, T] module indices of the expert layout, padded with 0 (_NoOp); None without.
+        question_index: [n] row in the imdb, -1 for questions that are in none.
+        question_type: [n] index into the source's type names, ``UNKNOWN`` without a program.
+        hops: [n] steps from object to object, ``UNKNOWN`` without a program.
+    """
+
+    question: np.ndarray
+    length: np.ndarray
+    answer: np.ndarray
+    layout: np.ndarray | None
+    question_index: np.ndarray
+    question_type: np.ndarray
+    hops: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["EncodedQuestions"]) -> "EncodedQuestions":
+        """All parts one after the other; they must agree in S and T."""
+        columns = {}
+        for column in fields(cls):
+            arrays = [getattr(part, column.name) for part in parts]
+            columns[column.name] = None if arrays[0] is None else np.concatenate(arrays)
+        return cls(**columns)
+
+
+class QuestionSource(Protocol):
+    """What a source of questions offers.
+
+    ``filenames`` names the images; ``question_types`` the types that ``question_type`` indexes;
+    ``images`` lists the indices of the images that have questions.
+    """
+
+    filenames: Sequence[str]
+    question_types: Sequence[str]
+    images: np.ndarray
+
+    def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
+        """``count`` questions of one image (index into ``filenames``) for a training step.
+
+        All chance comes from ``rng``, so that equal arguments give equal questions in whatever
+        process.
+        """
+        ...
+
+
+class HopLimit:
+    """The most hops that questions may have at each training step.
+
+    Args:
+        limit: a number for all steps, None for no limit, or a schedule [(step, hops), ...] with
+            ascending steps from 0, each valid until the next; hops may be None there too.
+
+    >>> limit = HopLimit([(0, 0), (1000, 2), (5000, None)])
+    >>> limit.at(999), limit.at(1000), limit.at(9999)
+    (0, 2, None)
+    """
+
+    def __init__(self, limit: int | None | Sequence[tuple[int, int | None]]):
+        schedule = [(0, limit)] if limit is None or isinstance(limit, int) else list(limit)
+        self._steps = [int(step) for step, _ in schedule]
+        self._limits = [hops for _, hops in schedule]
+        if not schedule or self._steps[0] != 0 or sorted(set(self._steps)) != self._steps:
+            raise ValueError(f"a schedule of hops has ascending steps from 0, not {schedule}")
+        if any(hops is not None and hops < 0 for hops in self._limits):
+            raise ValueError(f"a limit of hops is not negative: {schedule}")
+
+    def at(self, step: int) -> int | None:
+        """The limit at a step; None when there is none."""
+        return self._limits[bisect.bisect_right(self._steps, step) - 1]
+
+
+class StoredQuestions:
+    """Draws the questions of an imdb: those of an image in random order.
+
+    Args:
+        imdb: the ``snmn.imdb.Imdb``.
+        max_hops: a limit, as in ``HopLimit``. An image without a question within the limit gives
+            those with the fewest hops it has.
+
+    No question comes twice in one draw as long as the image has enough of them.
+    """
+
+    def __init__(self, imdb, *, max_hops: int | None | Sequence[tuple[int, int | None]] = None):
+        self._imdb = imdb
+        self._limit = HopLimit(max_hops)
+        self.filenames = imdb.filenames
+        self.question_types = imdb.question_types
+        self._rows = np.argsort(imdb.image, kind="stable")
+        self._ends = np.cumsum(np.bincount(imdb.image, minlength=len(imdb.filenames)))
+        self.images = np.unique(imdb.image)
+
+    def rows(self, image: int) -> np.ndarray:
+        """Imdb rows of the questions of one image, ascending."""
+        start = self._ends[image - 1] if image else 0
+        return self._rows[start : self._ends[image]]
+
+    def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
+        """See ``QuestionSource.draw``."""
+        rows = self.rows(image)
+        limit = self._limit.at(step)
+        if limit is not None:
+            hops = self._imdb.hops[rows]
+            rows = rows[hops <= max(limit, hops.min())]
+        rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
+        return self._imdb.take(np.concatenate(rounds)[:count])
