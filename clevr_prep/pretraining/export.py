@@ -1,0 +1,73 @@
+"""A trained CellNet as the weights file that the backbone loads."""
+
+import copy
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from clevr_prep.backbones.base import state_sha256
+from clevr_prep.backbones.cellnet import CellNet, load_cellnet
+from clevr_prep.pretraining.data import SceneCells
+from clevr_prep.pretraining.evaluate import normalise
+
+# Features that hardly ever fire must not be blown up: no feature is scaled by more than this many
+# times what the mean feature is.
+MAX_AMPLIFICATION = 4.0
+
+
+@torch.no_grad()
+def feature_scale(
+    network: CellNet, pairs: Sequence[tuple[Path, dict]], *, images: int = 256
+) -> torch.Tensor:
+    """Root mean square of each feature [256] over all cells of some images, with a floor."""
+    data = SceneCells(pairs)
+    chosen = range(0, len(data), max(1, len(data) // images))[:images]
+    squares, cells = 0.0, 0
+    for pixels, _ in DataLoader(Subset(data, list(chosen)), batch_size=32):
+        features = network.trunk(normalise(pixels))
+        squares = squares + features.double().square().sum((0, 2, 3))
+        cells += features.numel() // features.shape[1]
+    scale = (squares / cells).sqrt().float()
+    return scale.clamp_min(float(scale.mean()) / MAX_AMPLIFICATION)
+
+
+def export_weights(
+    network: CellNet, pairs: Sequence[tuple[Path, dict]], folder: Path, *, card: dict
+) -> Path:
+    """Write cellnet.pt (float16, ready for inference) and cellnet.json (its card) to a folder.
+
+    Batch normalisation is folded into the convolutions, and each feature is divided by its root
+    mean square over training images, so that features are of order one for whoever reads them.
+
+    Args:
+        network: trained CellNet; left as it is.
+        pairs: (image file, scene) to take the feature scale from.
+        folder: where the files go.
+        card: facts for the card.
+
+    Returns:
+        Path of cellnet.pt.
+    """
+    network = copy.deepcopy(network)
+    network.fold()
+    scale = feature_scale(network, pairs)
+    network.rescale_features(scale)
+    path = folder / "cellnet.pt"
+    temporary = path.with_suffix(".partial")
+    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+    card = {
+        **card,
+        "parameters": sum(parameter.numel() for parameter in network.trunk.parameters()),
+        "feature_scale": "each feature divided by its root mean square over training cells, or "
+        f"by 1/{MAX_AMPLIFICATION:g} of the mean of these if that is more",
+        # Over the values as the backbone loads them: what feature stores record.
+        "weights_sha256": state_sha256(load_cellnet(path).trunk),
+    }
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    return path

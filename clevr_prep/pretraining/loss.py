@@ -1,0 +1,51 @@
+"""Training loss of CellNet's heads."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clevr_prep.backbones.cellnet import ATTRIBUTE_VALUES
+from clevr_prep.pretraining.targets import IGNORE
+
+# An image has about 6 objects in 196 cells: each cell's object loss is summed over the image and
+# divided by its objects, like the others.
+OBJECT_WEIGHT = 1.0
+# Shape is by far the hardest to see.
+ATTRIBUTE_WEIGHTS = {"size": 0.5, "color": 0.5, "material": 0.5, "shape": 1.0}
+OFFSET_WEIGHT = 2.0
+GROUND_WEIGHT = 2.0
+
+
+def cell_losses(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weighted loss of each head, a scalar each; training minimises their sum.
+
+    Args:
+        outputs: {head: [N, H, W, channels]} of CellNet.
+        targets: batched :func:`~clevr_prep.pretraining.targets.cell_targets`.
+    """
+    present = targets["object"] > 0.5
+    objects = present.sum().clamp_min(1)
+    losses = {
+        "object": OBJECT_WEIGHT
+        * F.binary_cross_entropy_with_logits(
+            outputs["object"].squeeze(-1), targets["object"], reduction="sum"
+        )
+        / objects
+    }
+    for attribute in ATTRIBUTE_VALUES:
+        loss = F.cross_entropy(
+            outputs[attribute].flatten(0, 2),
+            targets[attribute].flatten(),
+            ignore_index=IGNORE,
+            reduction="sum",
+        )
+        losses[attribute] = ATTRIBUTE_WEIGHTS[attribute] * loss / objects
+    for name, weight in (("offset", OFFSET_WEIGHT), ("ground", GROUND_WEIGHT)):
+        error = (outputs[name] - targets[name])[present]
+        losses[name] = weight * error.abs().sum() / objects
+    return losses
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """Sum of the heads' losses."""
+    return torch.stack(list(losses.values())).sum()
