@@ -11,7 +11,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tiny_dataset import image_name, question, write_questions
 
 from clevr_prep.data.build_clevr_imdb import build_imdb, main
 from clevr_prep.data.get_ground_truth_layout import DatasetError, write_layouts
@@ -20,6 +19,7 @@ from clevr_prep.json_stream import JsonArray, JsonStreamError
 from clevr_prep.synthetic.programs import QUESTION_TYPES, hops, question_type
 from snmn.imdb import Imdb, ImdbError, ImdbWriter
 from snmn.vocabulary import ANSWERS, MODULES, UnknownWordError, decode, encode
+from tests.tiny_dataset import image_name, question, write_questions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = REPOSITORY / "clevr_prep/data/build_clevr_imdb.py"

@@ -1,0 +1,219 @@
+"""Datasets that give whole batches, and the orders in which loaders ask for them.
+
+A request travels from an order (in the main process) to a dataset (in a loader's worker). All
+chance is derived from (seed, pass, image), so a batch is the same whatever the number of workers,
+and training can be resumed at any step without replaying what came before.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from snmn.batch import Batch
+from snmn.feature_store import FeatureStore
+from snmn.imdb import Imdb
+from snmn.question_source import EncodedQuestions, QuestionSource
+
+# Streams of random numbers that must not coincide although they share a seed.
+_ORDER, _DRAW = 0, 1
+
+
+class DataError(ValueError):
+    """Questions and features do not fit together; the message is fit for a user."""
+
+
+class Request(NamedTuple):
+    """What a loader asks of a dataset: the batch for a step, in a pass over the items.
+
+    ``items`` are imdb rows, [N] or [I, k], or images [I], as the dataset has it.
+    """
+
+    step: int
+    epoch: int
+    items: np.ndarray
+
+
+class ImageFeatures:
+    """The features of a source's images, by the source's image index.
+
+    Args:
+        store: the feature store.
+        filenames: the source's image file names.
+        images: indices of those that are going to be read.
+        questions_name: what to call the source in an error.
+
+    Raises ``DataError`` when the store lacks one of them.
+    """
+
+    def __init__(
+        self, store: FeatureStore, *, filenames: list[str], images: np.ndarray, questions_name: str
+    ):
+        self._store = store
+        known = {name: position for position, name in enumerate(store.filenames)}
+        self._position = np.full(len(filenames), -1, dtype=np.int64)
+        missing = []
+        for image in images.tolist():
+            self._position[image] = known.get(filenames[image], -1)
+            if self._position[image] < 0:
+                missing.append(filenames[image])
+        if missing:
+            raise DataError(
+                f"{store.folder} has no features of {len(missing)} of the {len(images)} images in "
+                f"{questions_name}: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}; "
+                f"make them with clevr_prep/data/extract_resnet101_c4.py "
+                f"--split {store.folder.name} (backbone {store.attributes['backbone']})"
+            )
+
+    def read(self, images: np.ndarray) -> np.ndarray:
+        """Features [I, H, W, D] of the images [I], in the store's dtype."""
+        return self._store.read(self._position[images])
+
+
+class StoredBatches(Dataset):
+    """Batches of given imdb rows: a request's ``items`` are rows [I, k], or [N] for k = 1.
+
+    The rows of one line belong to one image, whose features are read once.
+    """
+
+    def __init__(self, imdb: Imdb, store: FeatureStore, *, steps: int):
+        self._imdb = imdb
+        self._steps = steps
+        self._features = ImageFeatures(
+            store,
+            filenames=imdb.filenames,
+            images=np.unique(imdb.image),
+            questions_name=imdb.path.name,
+        )
+
+    def __getitem__(self, request: Request) -> Batch:
+        rows = request.items.reshape(len(request.items), -1)
+        images = self._imdb.image[rows[:, 0]]
+        return Batch.collate(
+            self._imdb.take(rows.ravel()), images, self._features.read(images), self._steps
+        )
+
+
+class DrawnBatches(Dataset):
+    """Batches of questions drawn from a source: a request's ``items`` are images [I].
+
+    Args:
+        source: where the questions come from.
+        store: features of its images.
+        count: k, questions drawn for each image.
+        seed: the run's seed.
+        steps: T of the layouts.
+    """
+
+    def __init__(
+        self, source: QuestionSource, store: FeatureStore, *, count: int, seed: int, steps: int
+    ):
+        self._source = source
+        self._count = count
+        self._seed = seed
+        self._steps = steps
+        self._features = ImageFeatures(
+            store,
+            filenames=source.filenames,
+            images=source.images,
+            questions_name="the training questions",
+        )
+
+    def __getitem__(self, request: Request) -> Batch:
+        questions = [
+            self._source.draw(
+                image,
+                self._count,
+                np.random.default_rng([self._seed, _DRAW, request.epoch, image]),
+                request.step,
+            )
+            for image in request.items.tolist()
+        ]
+        return Batch.collate(
+            EncodedQuestions.concatenate(questions),
+            request.items,
+            self._features.read(request.items),
+            self._steps,
+        )
+
+
+class TrainingOrder(Sampler):
+    """Shuffled passes over items, in batches of one size.
+
+    Pass e visits every item once in an order made from (seed, e); its last batch is filled up
+    from the beginning of that order. What step s asks for is a function of (seed, s) alone.
+
+    Args:
+        items: what to visit (imdb rows, or images).
+        size: items in a batch.
+        seed: the run's seed.
+        start: called whenever iteration begins; returns the step to begin at.
+        epoch_steps: steps in what loops over the loader will take for an epoch; None for as many
+            as one pass has. Iteration ends where the next epoch begins.
+    """
+
+    def __init__(
+        self,
+        items: np.ndarray,
+        *,
+        size: int,
+        seed: int,
+        start: Callable[[], int],
+        epoch_steps: int | None = None,
+    ):
+        self._items = items
+        self._size = size
+        self._seed = seed
+        self._start = start
+        self._pass_steps = -(-len(items) // size)
+        self._epoch_steps = epoch_steps or self._pass_steps
+        self._shuffled: tuple[int, np.ndarray] = (-1, items)
+
+    def __len__(self) -> int:
+        return self._epoch_steps
+
+    def __iter__(self) -> Iterator[Request]:
+        start = self._start()
+        end = (start // self._epoch_steps + 1) * self._epoch_steps
+        return map(self.request, range(start, end))
+
+    def request(self, step: int) -> Request:
+        """What training step ``step`` (from 0) asks for."""
+        epoch, position = divmod(step, self._pass_steps)
+        if self._shuffled[0] != epoch:
+            rng = np.random.default_rng([self._seed, _ORDER, epoch])
+            self._shuffled = epoch, rng.permutation(self._items)
+        order = self._shuffled[1]
+        places = np.arange(position * self._size, (position + 1) * self._size) % len(order)
+        # Within a batch the order means nothing to training, but is quickest to read ascending.
+        return Request(step, epoch, np.sort(order[places]))
+
+
+class EvaluationOrder(Sampler):
+    """Every question of an imdb once, those of an image together: rows [I, k] at a time.
+
+    A batch joins images that have equally many questions, so nothing is padded and nothing left
+    out; only where the number changes are batches smaller. It has at most ``batch_size``
+    questions; an image with more is spread over several batches.
+    """
+
+    def __init__(self, imdb: Imdb, *, batch_size: int):
+        rows = np.argsort(imdb.image, kind="stable")
+        per_image = np.split(rows, np.cumsum(np.bincount(imdb.image))[:-1])
+        by_count: dict[int, list[np.ndarray]] = {}
+        for image_rows in per_image:
+            for start in range(0, len(image_rows), batch_size):
+                part = image_rows[start : start + batch_size]
+                by_count.setdefault(len(part), []).append(part)
+        self._batches = []
+        for count in sorted(by_count, reverse=True):
+            lines = np.stack(by_count[count])
+            size = batch_size // count
+            self._batches += [lines[i : i + size] for i in range(0, len(lines), size)]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Request]:
+        return (Request(step, 0, rows) for step, rows in enumerate(self._batches))
