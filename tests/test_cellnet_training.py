@@ -40,6 +40,15 @@ def make_scene(*objects: dict, name: str = "image.png") -> dict:
     return {"image_filename": name, "objects": list(objects), "directions": DIRECTIONS}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads that wait for each other on a busy machine make tiny networks many times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def dataset(tmp_path):
     """Four pictures of two discs each, whose colour is all there is to see."""
