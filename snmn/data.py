@@ -104,7 +104,9 @@ class CLEVRDataModule(LightningDataModule):
                 continue
             if isinstance(questions, (str, os.PathLike)):
                 questions = Imdb(questions)
-                self._check_layouts(questions, required=self._require_layouts and split != "test")
+            imdb = questions.imdb if isinstance(questions, StoredQuestions) else questions
+            if isinstance(imdb, Imdb):
+                self._check_layouts(imdb, required=self._require_layouts and split != "test")
             store = FeatureStore(features)
             self._check_features(store)
             self._stores[split], self._questions[split] = store, questions

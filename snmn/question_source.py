@@ -104,11 +104,14 @@ class StoredQuestions:
         max_hops: a limit, as in ``HopLimit``. An image without a question within the limit gives
             those with the fewest hops it has.
 
+    Attributes:
+        imdb: the same.
+
     No question comes twice in one draw as long as the image has enough of them.
     """
 
     def __init__(self, imdb, *, max_hops: int | None | Sequence[tuple[int, int | None]] = None):
-        self._imdb = imdb
+        self.imdb = imdb
         self._limit = HopLimit(max_hops)
         self.filenames = imdb.filenames
         self.question_types = imdb.question_types
@@ -126,7 +129,7 @@ class StoredQuestions:
         rows = self.rows(image)
         limit = self._limit.at(step)
         if limit is not None:
-            hops = self._imdb.hops[rows]
+            hops = self.imdb.hops[rows]
             rows = rows[hops <= max(limit, hops.min())]
         rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
-        return self._imdb.take(np.concatenate(rounds)[:count])
+        return self.imdb.take(np.concatenate(rounds)[:count])

@@ -342,8 +342,9 @@ class TestSetup:
 
     def test_required_layouts(self, tmp_path):
         files = make_imdb(tmp_path, layouts=False), write_store(tmp_path / "tiny", range(6))
-        with pytest.raises(DataError, match="get_ground_truth_layout.py"):
-            make_module(files, require_layouts=True)
+        for questions in (files[0], StoredQuestions(Imdb(files[0]))):
+            with pytest.raises(DataError, match="get_ground_truth_layout.py"):
+                make_module(files, train_questions=questions, require_layouts=True)
 
     def test_only_what_a_stage_needs_is_opened(self, files):
         module = CLEVRDataModule(

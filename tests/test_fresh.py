@@ -1,0 +1,182 @@
+import json
+import pickle
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from clevr_prep.layouts import LayoutError, expert_layout
+from clevr_prep.synthetic.fresh import CompactScenes, FreshQuestions
+from clevr_prep.synthetic.programs import execute, hops, question_type
+from clevr_prep.synthetic.questions import generate_questions
+from clevr_prep.synthetic.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneError
+from snmn.batch import Batch
+from snmn.data import CLEVRDataModule
+from snmn.vocabulary import ANSWERS, MODULES, decode
+from tests.tiny_dataset import image_name, write_store
+
+IMAGES = 7
+
+
+def make_scene(image: int) -> dict:
+    """A scene with random attributes; objects stand in a random order in each of two axes."""
+    rng = np.random.default_rng(image)
+    count = 4 + image % 5
+    objects = [{a: str(rng.choice(VALUES[a])) for a in ATTRIBUTES} for _ in range(count)]
+    relationships = {}
+    for ahead, behind in (DIRECTIONS[:2], DIRECTIONS[2:]):
+        place = rng.permutation(count)
+        relationships[ahead] = [np.flatnonzero(place < p).tolist() for p in place]
+        relationships[behind] = [np.flatnonzero(place > p).tolist() for p in place]
+    return {
+        "image_filename": image_name(image),
+        "objects": [thing | {"rotation": 1.5} for thing in objects],
+        "relationships": relationships,
+        "directions": {"left": [0.1, 0.2, 0.3]},
+    }
+
+
+SCENES = [make_scene(image) for image in range(IMAGES)]
+
+
+def write_scenes(folder, scenes):
+    path = folder / "CLEVR_tiny_scenes.json"
+    path.write_text(json.dumps({"info": {}, "scenes": scenes}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scenes_file(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes"), SCENES)
+
+
+def rng(*key):
+    return np.random.default_rng(key)
+
+
+def test_scenes_come_back_from_their_compact_form(scenes_file):
+    compact = CompactScenes(scenes_file)
+    assert len(compact) == IMAGES
+    assert compact.filenames == [scene["image_filename"] for scene in SCENES]
+    for index, scene in enumerate(SCENES):
+        assert compact[index]["relationships"] == scene["relationships"]
+        expected = [{a: thing[a] for a in ATTRIBUTES} for thing in scene["objects"]]
+        assert compact[index]["objects"] == expected
+
+
+@pytest.mark.parametrize("image", range(IMAGES))
+def test_draws_are_the_generator_s_questions_encoded(scenes_file, image):
+    drawn = FreshQuestions(scenes_file).draw(image, 12, rng(3, image), step=0)
+    asked = generate_questions(SCENES[image], 12, rng(3, image))
+    assert len(drawn) == len(asked) == 12
+    for row, entry in enumerate(asked):
+        program = entry["program"]
+        words = drawn.question[row, : drawn.length[row]]
+        assert decode(words).lower() == entry["question"].lower()
+        assert not drawn.question[row, drawn.length[row] :].any()
+        assert ANSWERS[drawn.answer[row]] == entry["answer"] == execute(program, SCENES[image])
+        assert [MODULES[i] for i in drawn.layout[row] if i] == expert_layout(program)
+        assert FreshQuestions.question_types[drawn.question_type[row]] == question_type(program)
+        assert drawn.hops[row] == hops(program)
+    assert drawn.layout.shape == (12, 9)
+    assert (drawn.question_index == -1).all()
+
+
+def test_draws_depend_on_their_arguments_alone(scenes_file):
+    source, other = FreshQuestions(scenes_file), FreshQuestions(scenes_file)
+    for image in range(IMAGES):
+        source.draw(image, 3, rng(9), 0)
+    first, again = source.draw(2, 10, rng(1), 0), other.draw(2, 10, rng(1), 5)
+    assert np.array_equal(first.question, again.question)
+    assert np.array_equal(first.answer, again.answer)
+    assert not np.array_equal(first.question, source.draw(2, 10, rng(2), 0).question)
+
+
+def test_the_limit_of_hops_follows_the_step(scenes_file):
+    source = FreshQuestions(scenes_file, max_hops=[(0, 0), (100, 1), (200, None)])
+    most = [
+        max(source.draw(image, 30, rng(image), step).hops.max() for image in range(IMAGES))
+        for step in (0, 99, 100, 199, 200)
+    ]
+    assert most == [0, 0, 1, 1, 3]
+
+
+def test_layouts_beyond_the_model_are_an_error(scenes_file):
+    assert FreshQuestions(scenes_file, steps=12).draw(0, 5, rng(0), 0).layout.shape == (5, 12)
+    with pytest.raises(LayoutError, match="the model only 2"):
+        FreshQuestions(scenes_file, steps=2).draw(0, 30, rng(0), 0)
+
+
+def test_yes_and_no_are_even(scenes_file):
+    source = FreshQuestions(scenes_file)
+    answers = []
+    for key in range(60):
+        drawn = source.draw(key % IMAGES, 10, rng(key), 0)
+        kinds = np.array(source.question_types)[drawn.question_type]
+        answers += [ANSWERS[a] for a in drawn.answer[kinds == "exist"]]
+    assert len(answers) > 50
+    assert 0.35 < answers.count("yes") / len(answers) < 0.65
+
+
+def make_module(scenes_file, store, **options):
+    module = CLEVRDataModule(
+        train_questions=FreshQuestions(scenes_file),
+        train_features=store,
+        batch_size=15,
+        questions_per_image=5,
+        grid=(2, 3),
+        feature_dim=4,
+        **options,
+    )
+    module.setup("fit")
+    return module
+
+
+def test_batches_from_fresh_questions(scenes_file, tmp_path):
+    store = write_store(tmp_path / "tiny", range(IMAGES))
+    alone = list(make_module(scenes_file, store, num_workers=0, epoch_steps=6).train_dataloader())
+    helped = list(make_module(scenes_file, store, num_workers=2, epoch_steps=6).train_dataloader())
+    assert len(alone) == len(helped) == 6  # two passes of three batches
+    for a, b in zip(alone, helped, strict=True):
+        assert all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Batch))
+    for batch in alone:
+        assert batch.image.reshape(3, 5).tolist() == [[i] * 5 for i in batch.image[::5].tolist()]
+        assert batch.image_features[:, 0, 0, 0].tolist() == batch.image[::5].tolist()
+    visits = torch.cat([batch.image[::5] for batch in alone[:3]])
+    assert set(visits.tolist()) == set(range(IMAGES))
+    # The same image is asked something else when it comes again.
+    first = {int(b.image[0]): b.question[:5] for b in alone[:3]}
+    for batch in alone[3:]:
+        for place, image in enumerate(batch.image[::5].tolist()):
+            if image in first:
+                words = batch.question[5 * place : 5 * place + 5]
+                assert words.tolist() != first[image].tolist()
+
+
+def test_pickles_small(scenes_file):
+    source = FreshQuestions(scenes_file)
+    drawn = pickle.loads(pickle.dumps(source)).draw(1, 5, rng(0), 0)
+    assert np.array_equal(drawn.question, source.draw(1, 5, rng(0), 0).question)
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"relationships": {}}, "scene 1 has no 'left'"),
+        ({"objects": []}, "scene 1: 0 objects"),
+        ({"objects": [{"size": "huge"}]}, "scene 1: object 0 has unknown size 'huge'"),
+        ({"relationships": dict.fromkeys(DIRECTIONS, [[40]] * 5)}, "scene 1: relationship 'left'"),
+        ({"relationships": dict.fromkeys(DIRECTIONS, [])}, "scene 1: relationship 'left'"),
+    ],
+)
+def test_broken_scenes_are_named(tmp_path, change, reason):
+    path = write_scenes(tmp_path, [SCENES[0], SCENES[1] | change])
+    with pytest.raises(SceneError, match=reason) as error:
+        FreshQuestions(path)
+    assert str(path) in str(error.value)
+
+
+def test_no_scenes(tmp_path):
+    with pytest.raises(SceneError, match="has no scenes"):
+        FreshQuestions(write_scenes(tmp_path, []))
