@@ -140,7 +140,7 @@ def test_any_order_and_other_key_names(scene):
         ([node("scene"), node("filter_color", 0), node("count", 1)], "node 1 .*one value input"),
         ([node("scene"), node("filter_color", 0, values=["pink"])], "node 1 .*value 'pink'"),
         ([node("scene"), node("count", 0, values=["red"])], "node 1 .*takes no value input"),
-        ([node("scene"), node("query_size", 0)], "node 1 .*needs the kind 'object', node 0 gives 'set'"),
+        ([node("scene"), node("query_size", 0)], "node 1 .*needs kind object, node 0 gives set"),
         ([node("scene"), node("count", 0), node("exist", 0)], "node 2 .exist.: a second end"),
         ([node("unique", 1), node("relate", 0, values=["left"])], "cycle"),
         ([node("union", 0, 1), node("scene"), node("count", 0)], "node 0 .union.: .*cycle"),

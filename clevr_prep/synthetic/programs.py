@@ -134,9 +134,7 @@ def _check_kinds(nodes: list[Node], order: list[int]) -> None:
         for source, kind in zip(inputs, _SIGNATURES[function][0], strict=True):
             given = _SIGNATURES[nodes[source].function][1]
             if given != kind:
-                raise _fail(
-                    index, function, f"needs the kind {kind!r}, node {source} gives {given!r}"
-                )
+                raise _fail(index, function, f"needs kind {kind}, node {source} gives {given}")
 
 
 def execute(program: Sequence[dict], scene: dict | SceneMasks) -> str:

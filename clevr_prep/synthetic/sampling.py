@@ -1,0 +1,178 @@
+"""Draws meanings of questions for a scene: what is asked about which objects.
+
+Objects are chosen first and words for them afterwards, from tables of the descriptions that fit
+(``descriptions``), so hardly anything has to be thrown away. What CLEVR rejects is not drawn:
+anchors and things that are not unique, comparisons of an object with itself, questions whose
+answer or shared attribute stands in the description of the object asked about, and clauses that
+change nothing ("the cube left of the ball" where there is just one cube).
+"""
+
+import random
+
+from clevr_prep.synthetic.descriptions import BIT, Descriptions, Group
+from clevr_prep.synthetic.families import Family
+from clevr_prep.synthetic.meaning import NOTHING_SAID
+from clevr_prep.synthetic.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneMasks
+
+# CLEVR lets some sets through that would be the same without their clause. So do we: with none,
+# "one cube in the scene" would mean "no cube left of the ball".
+_IDLE_CLAUSES = 0.25
+_EMPTY_SETS = {"count": 0.27, "exist": 0.5, "number": 0.4, "either": 0.15}
+_ANY_OTHER = 0.4  # of the sets that share a value: nothing more is said of them
+_SEVERAL = 0.55  # of the sets that are not empty, where possible
+
+
+class MeaningSampler:
+    """Draws questions about one scene. Every method returns None when a draw did not succeed."""
+
+    def __init__(self, masks: SceneMasks, rng: random.Random):
+        self._masks = masks
+        self._rng = rng
+        self._descriptions = Descriptions(masks)
+
+    def draw(self, family: Family) -> tuple[tuple, str] | None:
+        """One question of a family: its meaning and its answer."""
+        kind, *shape = family.shape
+        if kind in ("count", "exist"):
+            drawn = self._set(shape[0], kind)
+            if drawn is None:
+                return None
+            meaning, found = drawn
+            answer = str(found.bit_count()) if kind == "count" else _yes_no(found != 0)
+            return (kind, meaning), answer
+        if kind == "query":
+            drawn = self._thing(shape[1], BIT[shape[0]])
+            # Asked of an object that the question itself describes, the answer may stand there.
+            if drawn is None or 1 << drawn[1] & drawn[2]:
+                return None
+            return (kind, shape[0], drawn[0]), self._masks.value_of[shape[0]][drawn[1]]
+        if kind == "number":
+            return self._numbers(*shape)
+        return self._attributes(*shape)
+
+    def _numbers(self, comparison: str, left, right) -> tuple[tuple, str] | None:
+        one, other = self._set(left, "number"), self._set(right, "number")
+        if one is None or other is None or one[0] == other[0] or one[1] == other[1] != 0:
+            return None
+        a, b = one[1].bit_count(), other[1].bit_count()
+        holds = {"equal_integer": a == b, "greater_than": a > b, "less_than": a < b}[comparison]
+        return ("number", comparison, one[0], other[0]), _yes_no(holds)
+
+    def _attributes(self, attribute: str, left, right) -> tuple[tuple, str] | None:
+        # Where no two objects share a color, "no" would be the only answer: not asked there.
+        if not any(self._masks.same[attribute]):
+            return None
+        one = self._thing(left, BIT[attribute])
+        if one is None:
+            return None
+        alike = self._masks.same[attribute][one[1]]
+        # Two colors are rarely the same by chance, so the answer is chosen before the object.
+        same = self._rng.random() < 0.5
+        candidates = alike if same else self._masks.everything & ~alike & ~(1 << one[1])
+        other = self._thing(right, BIT[attribute], candidates)
+        if other is None:
+            return None
+        return ("equal", attribute, one[0], other[0]), _yes_no(same)
+
+    def _thing(self, shape, banned: int = 0, candidates: int = -1) -> tuple[tuple, int, int] | None:
+        """One object of the candidates: what is said of it, its index, the set of its anchors."""
+        if shape == "scene":
+            options, clause, anchors = self._descriptions.unique_in_scene(banned), (), 0
+        else:
+            drawn = self._clause(shape, banned)
+            if drawn is None:
+                return None
+            clause, group, anchors = drawn
+            options = self._descriptions.unique_among(group)
+        if candidates >= 0:
+            options = [option for option in options if candidates >> option[0] & 1]
+        if not options:
+            return None
+        thing, subset = self._rng.choice(options)
+        kind = shape if shape == "scene" else shape[0]
+        return (kind, self._descriptions.words(thing, subset), *clause), thing, anchors
+
+    def _clause(self, shape: tuple, banned: int = 0) -> tuple[tuple, Group, int] | None:
+        """What follows the description in a relate, same or both meaning.
+
+        Returns that part, the group of objects it singles out and the bit set of its anchors.
+        """
+        everything = self._masks.everything
+        kind, *parts = shape
+        if kind == "same":
+            anchor = self._thing(parts[1], BIT[parts[0]])
+            if anchor is None:
+                return None
+            alike = self._masks.same[parts[0]][anchor[1]]
+            group = Group(alike, (everything,), banned | BIT[parts[0]])
+            return (parts[0], anchor[0]), group, 1 << anchor[1]
+        anchors = [self._thing(part) for part in parts]
+        if None in anchors or len({anchor[1] for anchor in anchors}) < len(anchors):
+            return None
+        directions = self._rng.sample(DIRECTIONS, len(anchors))
+        groups = [self._masks.related[d][a[1]] for d, a in zip(directions, anchors, strict=True)]
+        clause = [x for d, a in zip(directions, anchors, strict=True) for x in (d, a[0])]
+        mentioned = 0
+        for _, thing, before in anchors:
+            mentioned |= 1 << thing | before
+        if len(groups) == 1:
+            return tuple(clause), Group(groups[0], (everything,), banned), mentioned
+        together = groups[0] & groups[1]
+        return tuple(clause), Group(together, (groups[1], groups[0]), banned), mentioned
+
+    def _set(self, shape, purpose: str, banned: int = 0) -> tuple[tuple, int] | None:
+        """A set of objects, perhaps empty: what is said of it, and its bit set."""
+        if shape == "scene":
+            drawn = self._described(Group(self._masks.everything, (), banned), purpose)
+            return drawn and (("scene", drawn[0]), drawn[1])
+        if shape[0] == "either":
+            return self._either(*shape[1:])
+        clause = self._clause(shape, banned)
+        if clause is None:
+            return None
+        if shape[0] == "same" and self._rng.random() < _ANY_OTHER:
+            return ("same", NOTHING_SAID, *clause[0]), clause[1].members
+        drawn = self._described(clause[1], purpose)
+        return drawn and ((shape[0], drawn[0], *clause[0]), drawn[1])
+
+    def _described(self, group: Group, purpose: str) -> tuple[tuple, int] | None:
+        """A description for some members of a group or for none, and the set it leaves."""
+        tables = self._descriptions
+        if self._rng.random() < _EMPTY_SETS[purpose]:
+            if not group.without:
+                invented = tables.invent(group.banned, self._rng)
+                return invented and (invented, 0)
+            options = tables.absent(group)
+            return (tables.words(*self._rng.choice(options)), 0) if options else None
+        by_count = tables.present(group)
+        several = [option for count, found in by_count.items() if count > 1 for option in found]
+        one = by_count.get(1, [])
+        options = several if several and (self._rng.random() < _SEVERAL or not one) else one
+        if not options:
+            return None
+        thing, subset = self._rng.choice(options)
+        fitting = tables.fits[thing][subset]
+        if not group.matters_to(fitting) and self._rng.random() >= _IDLE_CLAUSES:
+            return None
+        return tables.words(thing, subset), fitting & group.members
+
+    def _either(self, said: tuple[str, ...], left, right) -> tuple[tuple, int] | None:
+        """The union of two sets, of which only those count that have the attribute said."""
+        banned = sum(BIT[attribute] for attribute in said)
+        one, other = self._set(left, "either", banned), self._set(right, "either", banned)
+        if one is None or other is None or one[0] == other[0]:
+            return None
+        union = one[1] | other[1]
+        idle = union in (one[1], other[1]) and one[1] and other[1]
+        if idle and self._rng.random() >= _IDLE_CLAUSES:
+            return None
+        words, wanted = NOTHING_SAID, self._masks.everything
+        if said:
+            value = self._rng.choice(VALUES[said[0]])
+            words = ("desc", *(value if a == said[0] else None for a in ATTRIBUTES))
+            wanted = self._masks.having[said[0]][value]
+        return ("either", words, one[0], other[0]), union & wanted
+
+
+def _yes_no(holds: bool) -> str:
+    return "yes" if holds else "no"
