@@ -49,7 +49,8 @@ class CLEVRDataModule(LightningDataModule):
     ``DataError``, ``ImdbError`` or ``FeatureStoreError`` with a sentence fit for a user.
 
     Training resumes exactly: each time an epoch begins, the order starts at the number of batches
-    that the trainer has behind it, which Lightning restores from a checkpoint.
+    that the trainer has behind it, which Lightning restores from a checkpoint. (Without a trainer
+    every epoch is the first.)
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class CLEVRDataModule(LightningDataModule):
         return self._questions[split]
 
     def train_dataloader(self) -> DataLoader | list:
-        """Training batches without end, one epoch after the other."""
+        """One epoch of training batches each time it is iterated over; see the class."""
         if "train" not in self._stores:
             return []
         questions, store = self._questions["train"], self._stores["train"]

@@ -1,7 +1,7 @@
 """Datasets that give whole batches, and the orders in which loaders ask for them.
 
 A request travels from an order (in the main process) to a dataset (in a loader's worker). All
-chance is derived from (seed, pass, image), so a batch is the same whatever the number of workers,
+chance is derived from (seed, step, image), so a batch is the same whatever the number of workers,
 and training can be resumed at any step without replaying what came before.
 """
 
@@ -25,13 +25,12 @@ class DataError(ValueError):
 
 
 class Request(NamedTuple):
-    """What a loader asks of a dataset: the batch for a step, in a pass over the items.
+    """What a loader asks of a dataset: the batch for a step.
 
     ``items`` are imdb rows, [N] or [I, k], or images [I], as the dataset has it.
     """
 
     step: int
-    epoch: int
     items: np.ndarray
 
 
@@ -125,7 +124,7 @@ class DrawnBatches(Dataset):
             self._source.draw(
                 image,
                 self._count,
-                np.random.default_rng([self._seed, _DRAW, request.epoch, image]),
+                np.random.default_rng([self._seed, _DRAW, request.step, image]),
                 request.step,
             )
             for image in request.items.tolist()
@@ -187,7 +186,7 @@ class TrainingOrder(Sampler):
         order = self._shuffled[1]
         places = np.arange(position * self._size, (position + 1) * self._size) % len(order)
         # Within a batch the order means nothing to training, but is quickest to read ascending.
-        return Request(step, epoch, np.sort(order[places]))
+        return Request(step, np.sort(order[places]))
 
 
 class EvaluationOrder(Sampler):
@@ -216,4 +215,4 @@ class EvaluationOrder(Sampler):
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Request]:
-        return (Request(step, 0, rows) for step, rows in enumerate(self._batches))
+        return (Request(step, rows) for step, rows in enumerate(self._batches))

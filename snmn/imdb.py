@@ -86,7 +86,6 @@ class Imdb:
                     for name in _COLUMNS
                     if name in file
                 }
-            # Mapped after closing: a memory map of an open file would keep HDF5 from locking it.
             data = np.memmap(self.path, mode="r")
             for name, dtype in _COLUMNS.items():
                 setattr(self, name, None)
