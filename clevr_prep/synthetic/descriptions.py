@@ -106,27 +106,25 @@ class Descriptions:
             and group.matters_to(self.fits[thing][subset])
         ]
 
-    def invent(self, banned: int, rng: random.Random) -> tuple | None:
-        """Words that fit no object of the scene, one value away from an object where possible.
+    def invent(self, length: int, banned: int, rng: random.Random) -> tuple | None:
+        """Words for so many attributes, at least one, that fit no object of the scene.
 
-        None if a few attempts do not find any.
+        They differ by one value from an object of the scene, if it has any, because such near
+        misses are the hard ones. None if a few attempts do not find any.
         """
+        allowed = [k for k in range(4) if not banned >> k & 1]
         for _ in range(8):
-            subset = rng.choice(_FREE[banned])
-            words = list(rng.choice(self._looks)) if self._looks else [None] * 4
-            changed = rng.randrange(4)
-            subset |= 1 << changed
-            if subset & banned:
-                continue
-            words[changed] = rng.choice(VALUES[ATTRIBUTES[changed]])
+            said = rng.sample(allowed, min(max(length, 1), len(allowed)))
+            looks = rng.choice(self._looks) if self._looks else self._invented_looks(rng)
+            words: list[str | None] = [looks[k] if k in said else None for k in range(4)]
+            words[said[0]] = rng.choice(VALUES[ATTRIBUTES[said[0]]])
             fitting = self.masks.everything
-            for k, attribute in enumerate(ATTRIBUTES):
-                if not subset >> k & 1:
-                    words[k] = None
-                elif words[k] is None:
-                    words[k] = rng.choice(VALUES[attribute])
-                if words[k] is not None:
-                    fitting &= self.masks.having[attribute][words[k]]
+            for k in said:
+                fitting &= self.masks.having[ATTRIBUTES[k]][words[k]]
             if not fitting:
                 return ("desc", *words)
         return None
+
+    @staticmethod
+    def _invented_looks(rng: random.Random) -> tuple[str, ...]:
+        return tuple(rng.choice(VALUES[attribute]) for attribute in ATTRIBUTES)

@@ -2,13 +2,19 @@
 
 A shape is a meaning without its words: descriptions and directions are left out. A family is one
 shape; `question_family_index` is its place in ``FAMILIES``. The weights make the mix of question
-types that of CLEVR (about a quarter count, an eighth exist, a third queries, a fifth attribute
-comparisons, a tenth number comparisons).
+types that of CLEVR: about .24 count, .13 exist, .36 query, .10 number comparisons, .18 attribute
+comparisons.
 """
 
 from typing import NamedTuple
 
+from clevr_prep.synthetic.meaning import NOTHING_SAID
 from clevr_prep.synthetic.scene_masks import ATTRIBUTES
+
+# Some questions cannot be asked of every scene: few have two objects of one color, few have an
+# object that is the only one of its size. So they get more weight where they can be asked.
+_SHARED = {"size": 1, "color": 1.35, "material": 1, "shape": 1}
+_ANYTHING_ELSE = {"size": 2.6, "color": 1.3, "material": 3, "shape": 1.6}
 
 _CHAINS = ["scene"]
 for _ in range(3):
@@ -39,28 +45,31 @@ def _set_shape(meaning: tuple):
 
 def shape_of(question: tuple) -> tuple:
     """The shape of a question's meaning, as the families give it."""
+    kind, first, *_ = question
+    if kind in ("count", "exist") and first[:2] == ("same", NOTHING_SAID):
+        # "Is there anything else of the same size?" is a family beside "is there another cube ..."
+        return (kind, ("others", *_set_shape(first)[1:]))
     return tuple(_set_shape(part) if isinstance(part, tuple) else part for part in question)
 
 
 def _hops(shape) -> int:
     if not shape or isinstance(shape, str):
         return 0
-    own = {"relate": 1, "same": 1, "both": 2}.get(shape[0], 0)
+    own = {"relate": 1, "same": 1, "others": 1, "both": 2}.get(shape[0], 0)
     return own + sum(_hops(part) for part in shape[1:])
 
 
 def _all_families() -> list[Family]:
-    # Many scenes have no two objects of one color, so such questions are tried more often.
-    rarity = {attribute: 1.35 if attribute == "color" else 1 for attribute in ATTRIBUTES}
     shapes: list[tuple[tuple, float]] = []
     for chain in _CHAINS:
         shapes += [(("count", chain), 1), (("exist", chain), 1)]
         shapes += [(("query", a, chain), 1) for a in ATTRIBUTES]
     for shared in ATTRIBUTES:
         same = ("same", shared, "scene")
-        # Twice, because the same question is asked with and without saying what to look for.
-        shapes += [(("count", same), 2), (("exist", same), 2)]
-        shapes += [(("query", a, same), rarity[shared]) for a in ATTRIBUTES if a != shared]
+        others = ("others", shared, "scene")
+        shapes += [(("count", same), 1), (("count", others), 1), (("exist", same), 1)]
+        shapes.append((("exist", others), _ANYTHING_ELSE[shared]))
+        shapes += [(("query", a, same), _SHARED[shared]) for a in ATTRIBUTES if a != shared]
     both = ("both", "scene", "scene")
     shapes += [(("count", both), 1), *((("query", a, both), 1) for a in ATTRIBUTES)]
     near, far = _CHAINS[:2]
@@ -74,7 +83,7 @@ def _all_families() -> list[Family]:
     for attribute in ATTRIBUTES:
         for left in (near, far):
             shapes += [
-                (("equal", attribute, left, right), rarity[attribute]) for right in (near, far)
+                (("equal", attribute, left, right), _SHARED[attribute]) for right in (near, far)
             ]
     return [Family(shape, weight, _hops(shape)) for shape, weight in shapes]
 

@@ -18,7 +18,8 @@ from clevr_prep.synthetic.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, Sce
 # "one cube in the scene" would mean "no cube left of the ball".
 _IDLE_CLAUSES = 0.25
 _EMPTY_SETS = {"count": 0.27, "exist": 0.5, "number": 0.4, "either": 0.15}
-_ANY_OTHER = 0.4  # of the sets that share a value: nothing more is said of them
+# How many attributes are said of a set: about as often as in CLEVR.
+_LENGTHS = (0.03, 0.21, 0.37, 0.3, 0.09)
 _SEVERAL = 0.55  # of the sets that are not empty, where possible
 
 
@@ -33,6 +34,8 @@ class MeaningSampler:
     def draw(self, family: Family) -> tuple[tuple, str] | None:
         """One question of a family: its meaning and its answer."""
         kind, *shape = family.shape
+        if not self._is_open(*family.shape):
+            return None
         if kind in ("count", "exist"):
             drawn = self._set(shape[0], kind)
             if drawn is None:
@@ -50,6 +53,18 @@ class MeaningSampler:
             return self._numbers(*shape)
         return self._attributes(*shape)
 
+    def _is_open(self, kind: str, subject, *_) -> bool:
+        """False where a yes/no question about shared values has but one answer in this scene.
+
+        Asked there, "is there anything else of the same size" would nearly always be a yes.
+        """
+        if kind == "equal":
+            return any(self._masks.same[subject]) and len(set(self._masks.value_of[subject])) > 1
+        if kind == "exist" and subject[0] == "others":
+            alike = self._masks.same[subject[1]]
+            return any(alike) and not all(alike)
+        return True
+
     def _numbers(self, comparison: str, left, right) -> tuple[tuple, str] | None:
         one, other = self._set(left, "number"), self._set(right, "number")
         if one is None or other is None or one[0] == other[0] or one[1] == other[1] != 0:
@@ -59,9 +74,6 @@ class MeaningSampler:
         return ("number", comparison, one[0], other[0]), _yes_no(holds)
 
     def _attributes(self, attribute: str, left, right) -> tuple[tuple, str] | None:
-        # Where no two objects share a color, "no" would be the only answer: not asked there.
-        if not any(self._masks.same[attribute]):
-            return None
         one = self._thing(left, BIT[attribute])
         if one is None:
             return None
@@ -99,7 +111,7 @@ class MeaningSampler:
         """
         everything = self._masks.everything
         kind, *parts = shape
-        if kind == "same":
+        if kind in ("same", "others"):
             anchor = self._thing(parts[1], BIT[parts[0]])
             if anchor is None:
                 return None
@@ -130,31 +142,46 @@ class MeaningSampler:
         clause = self._clause(shape, banned)
         if clause is None:
             return None
-        if shape[0] == "same" and self._rng.random() < _ANY_OTHER:
+        if shape[0] == "others":
             return ("same", NOTHING_SAID, *clause[0]), clause[1].members
         drawn = self._described(clause[1], purpose)
+        if shape[0] == "same" and drawn and drawn[0] == NOTHING_SAID:
+            return None  # that is the shape "others"
         return drawn and ((shape[0], drawn[0], *clause[0]), drawn[1])
 
     def _described(self, group: Group, purpose: str) -> tuple[tuple, int] | None:
         """A description for some members of a group or for none, and the set it leaves."""
         tables = self._descriptions
+        # Drawn before it is known whether anything will fit, so it does not tell.
+        length = self._rng.choices(range(5), _LENGTHS)[0]
         if self._rng.random() < _EMPTY_SETS[purpose]:
             if not group.without:
-                invented = tables.invent(group.banned, self._rng)
+                invented = tables.invent(length, group.banned, self._rng)
                 return invented and (invented, 0)
-            options = tables.absent(group)
-            return (tables.words(*self._rng.choice(options)), 0) if options else None
+            option = self._pick(tables.absent(group), length)
+            return option and (tables.words(*option), 0)
         by_count = tables.present(group)
-        several = [option for count, found in by_count.items() if count > 1 for option in found]
-        one = by_count.get(1, [])
-        options = several if several and (self._rng.random() < _SEVERAL or not one) else one
-        if not options:
+        one = by_count.pop(1, [])
+        several = [option for options in by_count.values() for option in options]
+        if purpose == "exist":
+            option = self._pick(one + several, length)
+        elif several and (self._rng.random() < _SEVERAL or not one):
+            option = self._pick(several, length)
+        else:
+            option = self._pick(one, length)
+        if option is None:
             return None
-        thing, subset = self._rng.choice(options)
-        fitting = tables.fits[thing][subset]
+        fitting = tables.fits[option[0]][option[1]]
         if not group.matters_to(fitting) and self._rng.random() >= _IDLE_CLAUSES:
             return None
-        return tables.words(thing, subset), fitting & group.members
+        return tables.words(*option), fitting & group.members
+
+    def _pick(self, options: list[tuple[int, int]], length: int) -> tuple[int, int] | None:
+        """One (object, subset) of the options, with so many attributes if there is any such."""
+        if not options:
+            return None
+        fitting = [option for option in options if option[1].bit_count() == length]
+        return self._rng.choice(fitting or options)
 
     def _either(self, said: tuple[str, ...], left, right) -> tuple[tuple, int] | None:
         """The union of two sets, of which only those count that have the attribute said."""

@@ -39,7 +39,7 @@ class SceneMasks:
     object index that does not exist.
     """
 
-    __slots__ = ("everything", "having", "value_of", "same", "related", "count")
+    __slots__ = ("everything", "having", "value_of", "same", "related")
 
     def __init__(self, scene: dict):
         try:
@@ -48,7 +48,7 @@ class SceneMasks:
             neighbours = {d: relationships[d] for d in DIRECTIONS}
         except KeyError as missing:
             raise SceneError(f"scene has no {missing}") from None
-        self.count = n = len(objects)
+        n = len(objects)
         self.everything = (1 << n) - 1
         self.having = {a: dict.fromkeys(VALUES[a], 0) for a in ATTRIBUTES}
         self.same = {}
