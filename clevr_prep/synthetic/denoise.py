@@ -1,14 +1,16 @@
-"""Smooths the bounced light between neighbouring pixels of one surface and develops the image."""
-
-import math
+"""Smooths light between neighbouring pixels of one surface and develops the image."""
 
 import numpy as np
 
+from .geometry import dot
 from .kernels import kernel
 from .tracer import MIXED
 
 # With half weight at its ends a row of five has the period of the sampling blocks, four pixels.
 WEIGHTS = np.array([0.5, 1.0, 1.0, 1.0, 0.5])
+# Cosines between normals, and ratios of brightness, beyond which neighbours keep to themselves.
+DIFFUSE_BEND, METAL_BEND = 0.93, 0.985
+EDGE = 1.35
 
 
 @kernel
@@ -19,44 +21,61 @@ def _srgb(value):
 
 
 @kernel
-def develop(light, bounced, albedo, owner, normals, samples, image):
-    """Turn the tracer's sums into sRGB bytes, `image` [H, W, 3].
+def _average(buffer, owner, normals, bend, y, x, edge):
+    """Weighted mean (r, g, b) of a buffer [H, W, 4] over 5 x 5 pixels like the one at (y, x).
 
-    Bounced light is averaged over 5 x 5 pixels that show the same object at a similar slope;
-    pixels on an outline, which several objects share, take all their 3 x 3 neighbours.
+    Pixels of the same owner and of similar slope count, and with `edge` > 0 only those whose
+    brightness differs by less than that factor. Outlines (MIXED) take all of their 3 x 3 pixels.
     """
-    height, width, _ = light.shape
+    height, width = owner.shape
+    mixed = owner[y, x] == MIXED
+    reach = 1 if mixed else 2
+    red = green = blue = weight = 0.0
+    facing = (normals[y, x, 0], normals[y, x, 1], normals[y, x, 2])
+    own2 = dot(facing, facing) * bend * bend
+    bright = buffer[y, x, 0] + buffer[y, x, 1] + buffer[y, x, 2]
+    for j in range(max(y - reach, 0), min(y + reach + 1, height)):
+        for k in range(max(x - reach, 0), min(x + reach + 1, width)):
+            if buffer[j, k, 3] == 0.0:
+                continue
+            if not mixed:
+                if owner[j, k] != owner[y, x]:
+                    continue
+                other = (normals[j, k, 0], normals[j, k, 1], normals[j, k, 2])
+                cosine = dot(facing, other)
+                if cosine * cosine < own2 * dot(other, other):
+                    continue
+            if edge > 0.0:
+                there = buffer[j, k, 0] + buffer[j, k, 1] + buffer[j, k, 2]
+                if there > edge * bright or bright > edge * there:
+                    continue
+            w = WEIGHTS[j - y + 2] * WEIGHTS[k - x + 2]
+            red += w * buffer[j, k, 0]
+            green += w * buffer[j, k, 1]
+            blue += w * buffer[j, k, 2]
+            weight += w * buffer[j, k, 3]
+    scale = 1.0 / weight if weight > 0.0 else 0.0
+    return red * scale, green * scale, blue * scale
+
+
+@kernel
+def develop(light, lit, bounced, tint, owner, normals, metal, samples, image):
+    """Turn the tracer's sums (see `tracer.trace`) into sRGB bytes, `image` [H, W, 3]."""
+    height, width = owner.shape
     for y in range(height):
         for x in range(width):
-            if albedo[y, x, 0] + albedo[y, x, 1] + albedo[y, x, 2] > 0.0:
-                mixed = owner[y, x] == MIXED
-                reach = 1 if mixed else 2
-                red = green = blue = weight = 0.0
-                nx, ny, nz = normals[y, x, 0], normals[y, x, 1], normals[y, x, 2]
-                own = math.sqrt(nx * nx + ny * ny + nz * nz)
-                for j in range(-reach, reach + 1):
-                    yy = y + j
-                    if yy < 0 or yy >= height:
-                        continue
-                    for k in range(-reach, reach + 1):
-                        xx = x + k
-                        if xx < 0 or xx >= width or bounced[yy, xx, 3] == 0.0:
-                            continue
-                        if not mixed:
-                            if owner[yy, xx] != owner[y, x]:
-                                continue
-                            ax, ay, az = normals[yy, xx, 0], normals[yy, xx, 1], normals[yy, xx, 2]
-                            other = math.sqrt(ax * ax + ay * ay + az * az)
-                            if nx * ax + ny * ay + nz * az < 0.93 * own * other:
-                                continue
-                        w = WEIGHTS[j + 2] * WEIGHTS[k + 2]
-                        red += w * bounced[yy, xx, 0]
-                        green += w * bounced[yy, xx, 1]
-                        blue += w * bounced[yy, xx, 2]
-                        weight += w * bounced[yy, xx, 3]
-                if weight > 0.0:
-                    light[y, x, 0] += albedo[y, x, 0] * red / weight
-                    light[y, x, 1] += albedo[y, x, 1] * green / weight
-                    light[y, x, 2] += albedo[y, x, 2] * blue / weight
-            for c in range(3):
-                image[y, x, c] = int(255.0 * _srgb(light[y, x, c] / samples) + 0.5)
+            i = owner[y, x]
+            r = g = b = 0.0
+            if tint[y, x, 0] + tint[y, x, 1] + tint[y, x, 2] > 0.0:
+                bend = METAL_BEND if i >= 0 and metal[i] else DIFFUSE_BEND
+                r, g, b = _average(bounced, owner, normals, bend, y, x, 0.0)
+            if lit[y, x, 3] > 0.0:
+                er, eg, eb = _average(lit, owner, normals, 0.999, y, x, EDGE)
+                r, g, b = r + er, g + eg, b + eb
+            scale = 1.0 / samples
+            r = scale * (light[y, x, 0] + tint[y, x, 0] * r)
+            g = scale * (light[y, x, 1] + tint[y, x, 1] * g)
+            b = scale * (light[y, x, 2] + tint[y, x, 2] * b)
+            image[y, x, 0] = int(255.0 * _srgb(r) + 0.5)
+            image[y, x, 1] = int(255.0 * _srgb(g) + 0.5)
+            image[y, x, 2] = int(255.0 * _srgb(b) + 0.5)

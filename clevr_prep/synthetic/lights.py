@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .geometry import GROUND, blocked
+from .geometry import advance, blocked, centre, dot, subtract, unit
 from .kernels import kernel
 
 # Place, side, radiance times area.
@@ -20,7 +20,7 @@ LAMPS = {
 }
 LAMP = 16
 FAR_AWAY = 1e6
-SUN_DIRECTION = (0.411, -0.190, 0.892)
+SUN_DIRECTION = (0.4107, -0.1899, 0.8918)
 SUN_IRRADIANCE = 0.50
 # Radius of the sun's disc in radians.
 SUN_SPREAD = 0.05
@@ -65,14 +65,14 @@ def fade(x):
 
 
 @kernel
-def sky(dx, dy, dz):
+def sky(direction):
     """Radiance (grey) that comes from far away along a direction that misses everything."""
-    ahead = dx * WALL_X + dy * WALL_Y
-    if ahead <= 0.0 or dz > WALL_HEIGHT * ahead:
+    ahead = direction[0] * WALL_X + direction[1] * WALL_Y
+    if ahead <= 0.0 or direction[2] > WALL_HEIGHT * ahead:
         return 0.0
-    if abs(dx * WALL_Y - dy * WALL_X) > WALL_WIDTH * ahead:
+    if abs(direction[0] * WALL_Y - direction[1] * WALL_X) > WALL_WIDTH * ahead:
         return 0.0
-    return WALL_GLOW - WALL_FADE * dz / ahead
+    return WALL_GLOW - WALL_FADE * direction[2] / ahead
 
 
 @kernel
@@ -86,61 +86,88 @@ def _lobe(alpha2, nh, nv, nl):
 
 
 @kernel
-def gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, nl):
-    """What metal sends from light direction l to v: GGX of both widths, times the cosine nl."""
-    hx, hy, hz = vx + lx, vy + ly, vz + lz
-    scale = 1.0 / math.sqrt(max(hx * hx + hy * hy + hz * hz, 1e-12))
-    nh = max((nx * hx + ny * hy + nz * hz) * scale, 0.0)
-    nv = max(nx * vx + ny * vy + nz * vz, 1e-3)
-    return ROUGH_SHARE * _lobe(ROUGH_ALPHA2, nh, nv, nl) + SHARP_SHARE * _lobe(
-        SHARP_ALPHA2, nh, nv, nl
-    )
+def _gloss(facing, view, light, nl):
+    """What metal sends from direction `light` to `view`: GGX of both widths, times cosine nl."""
+    half = unit((view[0] + light[0], view[1] + light[1], view[2] + light[2]))
+    nh, nv = max(dot(facing, half), 0.0), max(dot(facing, view), 1e-3)
+    rough = ROUGH_SHARE * _lobe(ROUGH_ALPHA2, nh, nv, nl)
+    return rough + SHARP_SHARE * _lobe(SHARP_ALPHA2, nh, nv, nl)
 
 
 @kernel
-def direct(lamps, geometry, chosen, count, skip, px, py, pz, nx, ny, nz, vx, vy, vz, shiny, u, v):
-    """Light that reaches a point from lamps and sun, with shadows.
+def blockers(lamps, geometry, mask, point, slack, found):
+    """Write into `found` [4] which masked objects can shade points within `slack` of `point`.
 
-    u and v in [0, 1) pick the point on each lamp. Returns irradiance / pi (r, g, b), to be
-    multiplied by an albedo, and when `shiny` the highlights sent towards (vx, vy, vz) by metal
+    One mask per lamp and one for the sun; conservative, by bounding spheres.
+    """
+    for k in range(4):
+        found[k] = 0
+    for i in range(geometry.shape[0]):
+        if not (mask >> i) & 1:
+            continue
+        away = subtract(centre(geometry, i), point)
+        bound = math.sqrt(geometry[i, 7]) + slack
+        for k in range(4):
+            if k == 3:
+                along = dot(away, SUN_DIRECTION)
+                reach = bound + max(along, 0.0) * 1.5 * SUN_SPREAD
+            else:
+                lamp = subtract((lamps[k, 0], lamps[k, 1], lamps[k, 2]), point)
+                far2 = dot(lamp, lamp)
+                share = dot(away, lamp) / far2
+                # A lamp's corner is at most 1.5 half sides from its centre.
+                reach = bound + min(max(share, 0.0), 1.2) * 1.5 * lamps[k, 15]
+                along = share * math.sqrt(far2)
+            if along > -bound and dot(away, away) - along * along < reach * reach:
+                found[k] |= 1 << i
+
+
+@kernel
+def direct(lamps, geometry, masks, point, facing, view, on_ground, shiny, u, v):
+    """Light that reaches a point from lamps and sun, with shadows of masks[k] for light k.
+
+    u and v in [0, 1) pick a point on each lamp for its shadow; strength and angle are those of the
+    lamp's centre, so that noise stays within half shadows. Returns irradiance / pi (r, g, b), to
+    be multiplied by an albedo, and when `shiny` the highlights that metal sends along `view`
     (r, g, b), to be multiplied by its tint.
     """
     er = eg = eb = sr = sg = sb = 0.0
-    for k in range(lamps.shape[0]):
-        # Each lamp gets its own shift of the sample, so that their noise differs.
-        a, b = 2.0 * ((u + 0.382 * k) % 1.0) - 1.0, 2.0 * ((v + 0.618 * k) % 1.0) - 1.0
-        lx = lamps[k, 0] + a * lamps[k, 6] + b * lamps[k, 9] - px
-        ly = lamps[k, 1] + a * lamps[k, 7] + b * lamps[k, 10] - py
-        lz = lamps[k, 2] + a * lamps[k, 8] + b * lamps[k, 11] - pz
-        r2 = lx * lx + ly * ly + lz * lz
-        inv = 1.0 / math.sqrt(r2)
-        lx, ly, lz = lx * inv, ly * inv, lz * inv
-        nl = nx * lx + ny * ly + nz * lz
-        out = -(lx * lamps[k, 3] + ly * lamps[k, 4] + lz * lamps[k, 5])
+    for k in range(3):
+        place = (lamps[k, 0], lamps[k, 1], lamps[k, 2])
+        ray = subtract(place, point)
+        light = unit(ray)
+        nl = dot(facing, light)
+        out = -(light[0] * lamps[k, 3] + light[1] * lamps[k, 4] + light[2] * lamps[k, 5])
         if nl <= 0.0 or out <= 0.0:
             continue
-        if blocked(geometry, chosen, count, skip, px, py, pz, lx, ly, lz, 1.0 / inv):
-            continue
-        strength = out / r2
+        if masks[k]:
+            # Each lamp shifts the sample by its own amount, so that their noise differs.
+            a, b = u + 0.382 * k, v + 0.618 * k
+            a, b = 2.0 * (a - math.floor(a)) - 1.0, 2.0 * (b - math.floor(b)) - 1.0
+            spot = advance(ray, a, (lamps[k, 6], lamps[k, 7], lamps[k, 8]))
+            spot = advance(spot, b, (lamps[k, 9], lamps[k, 10], lamps[k, 11]))
+            if blocked(geometry, masks[k], point, unit(spot), math.sqrt(dot(spot, spot))):
+                continue
+        strength = out / dot(ray, ray)
         e = strength * nl * (1.0 / math.pi)
         er += e * lamps[k, 12]
         eg += e * lamps[k, 13]
         eb += e * lamps[k, 14]
         if shiny:
-            s = strength * gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, nl)
+            s = strength * _gloss(facing, view, light, nl)
             sr += s * lamps[k, 12]
             sg += s * lamps[k, 13]
             sb += s * lamps[k, 14]
-    lx = SUN_DIRECTION[0] + (2.0 * u - 1.0) * SUN_SPREAD
-    ly = SUN_DIRECTION[1] + (2.0 * v - 1.0) * SUN_SPREAD
-    lz = SUN_DIRECTION[2]
-    nl = nx * lx + ny * ly + nz * lz
-    if nl > 0.0 and not blocked(geometry, chosen, count, skip, px, py, pz, lx, ly, lz, FAR_AWAY):
-        e = nl * SUN_IRRADIANCE * (1.0 / math.pi)
-        if skip == GROUND:
-            e *= fade(px)
-        er, eg, eb = er + e, eg + e, eb + e
-        if shiny:
-            s = SUN_IRRADIANCE * gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, nl)
-            sr, sg, sb = sr + s, sg + s, sb + s
-    return er, eg, eb, sr, sg, sb
+    nl = dot(facing, SUN_DIRECTION)
+    if nl <= 0.0:
+        return er, eg, eb, sr, sg, sb
+    if masks[3]:
+        a, b = (2.0 * u - 1.0) * SUN_SPREAD, (2.0 * v - 1.0) * SUN_SPREAD
+        spot = (SUN_DIRECTION[0] + a, SUN_DIRECTION[1] + b, SUN_DIRECTION[2])
+        if blocked(geometry, masks[3], point, unit(spot), FAR_AWAY):
+            return er, eg, eb, sr, sg, sb
+    e = nl * SUN_IRRADIANCE * (1.0 / math.pi)
+    if on_ground:
+        e *= fade(point[0])
+    s = SUN_IRRADIANCE * _gloss(facing, view, SUN_DIRECTION, nl) if shiny else 0.0
+    return er + e, eg + e, eb + e, sr + s, sg + s, sb + s

@@ -6,8 +6,8 @@ from .camera import Camera
 from .denoise import develop
 from .geometry import CUBE, CYLINDER, GEOMETRY, SPHERE
 from .lights import lamp_table
-from .tracer import trace
-from .visibility import cover, tile_lists
+from .tracer import World, trace
+from .visibility import TILE, cover, tile_masks
 
 SHAPES = {"cube": CUBE, "sphere": SPHERE, "cylinder": CYLINDER}
 BOUND = {CUBE: 3.0, SPHERE: 1.0, CYLINDER: 2.0}
@@ -52,8 +52,8 @@ def instance_mask(scene: dict, camera: Camera) -> np.ndarray:
     """Which object each pixel's centre shows: uint8 [H, W], 0 = none, i + 1 = object i."""
     geometry, _, _ = scene_arrays(scene)
     mask = np.zeros((camera.height, camera.width), np.uint8)
-    tiles, counts = tile_lists(geometry, camera)
-    cover(np.asarray(camera.place), camera.axes, camera.focal, geometry, tiles, counts, mask)
+    tiles = tile_masks(geometry, camera)
+    cover(np.asarray(camera.place), camera.axes, camera.focal, geometry, tiles, TILE, mask)
     return mask
 
 
@@ -76,19 +76,35 @@ def render(
     geometry, colours, metal = scene_arrays(scene)
     height, width = camera.height, camera.width
     lamps = lamp_table(np.zeros((3, 3)) if lamp_jitter is None else lamp_jitter)
-    tiles, counts = tile_lists(geometry, camera)
-    light = np.zeros((height, width, 3))
-    bounced = np.zeros((height, width, 4))
-    albedo, normals = np.zeros((height, width, 3)), np.zeros((height, width, 3))
+    count = len(geometry)
+    everything = (np.int64(1) << count) - 1
+    # The last row, which the ground's index -1 finds, leaves no object out.
+    others = everything & ~np.append(np.int64(1) << np.arange(count), 0)
+    others = np.repeat(others[:, None], 4, axis=1)
+    world = World(lamps, geometry, colours, metal, others)
+    place, axes, tiles = np.asarray(camera.place, float), camera.axes, tile_masks(geometry, camera)
+    light, tint, normals = (np.zeros((height, width, 3)) for _ in range(3))
+    lit, bounced = (np.zeros((height, width, 4)) for _ in range(2))
     owner = np.zeros((height, width), np.int64)
     shift = np.random.default_rng(seed).random(6)
-    place, axes = np.asarray(camera.place, float), camera.axes
     trace(
-        place, axes, camera.focal, lamps, geometry, colours, metal, tiles, counts,
-        samples, (samples + 3) // 4, shift, light, bounced, albedo, owner, normals,
+        world, place, axes, camera.focal, tiles, TILE, samples, shift,
+        light, lit, bounced, tint, owner, normals,
     )  # fmt: skip
     image = np.zeros((height, width, 3), np.uint8)
-    develop(light, bounced, albedo, owner, normals, samples, image)
+    develop(light, lit, bounced, tint, owner, normals, metal, samples, image)
     mask = np.zeros((height, width), np.uint8)
-    cover(place, axes, camera.focal, geometry, tiles, counts, mask)
+    cover(place, axes, camera.focal, geometry, tiles, TILE, mask)
     return image, mask
+
+
+def render_scene(scene: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Render a scene that carries its own `render` settings: (image, instance mask)."""
+    settings = scene["render"]
+    return render(
+        scene,
+        Camera(tuple(settings["camera"]), settings["width"], settings["height"]),
+        samples=settings["samples"],
+        seed=settings["seed"],
+        lamp_jitter=settings["lamp_jitter"],
+    )
