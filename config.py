@@ -52,7 +52,7 @@ class Describe:
 
 
 @dataclass
-class NMN:
+class ModuleNetwork:
     """MODEL.NMN: the modules, sections 3.3 and 3.4 of the paper."""
 
     MEM_DIM: int = 512
@@ -87,7 +87,7 @@ class Model:
     PE_DIM: int = 128
     KB_DIM: int = 512
     CTRL: Controller = field(default_factory=Controller)
-    NMN: NMN = field(default_factory=NMN)
+    NMN: ModuleNetwork = field(default_factory=ModuleNetwork)
     VQA_OUTPUT_DIM: int = 512
     VQA_OUTPUT_USE_QUESTION: bool = True
     LOC_SCORES_POS_AFFINE: bool = False
@@ -233,6 +233,9 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> tuple[C
         notes += _apply(config, nested, prefix="", where="the command line")
     if config.EXP_NAME in ("", "<fill-with-filename>"):
         config.EXP_NAME = path.stem
+    if config.IMDB_FILE.endswith(".npy"):
+        config.IMDB_FILE = config.IMDB_FILE.removesuffix(".npy") + ".h5"
+        notes.append(f"IMDB_FILE: imdbs are HDF5 files here, reading {config.IMDB_FILE}")
     _settle_task(config)
     _check(config)
     return config, notes

@@ -1,0 +1,82 @@
+"""Test a checkpoint.
+
+    python test.py configs/vqa_gt_layout.yaml runs/vqa_gt_layout/last.ckpt
+    python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT TEST.SPLIT_VQA test
+
+Prints accuracy by question type and writes every prediction to predictions.csv under
+TEST.RESULT_DIR. Tests the moving average of the weights unless TEST.USE_EMA is False.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from config import Config, ConfigError, load_config
+from snmn.checkpoint import CheckpointError, model_state, read_checkpoint
+from snmn.data import CLEVRDataModule, DataError
+from snmn.feature_store import FeatureStoreError
+from snmn.imdb import ImdbError
+from snmn.predictions import accuracy_table, prediction_rows, write_csv
+from snmn.training import SNMNTraining
+
+
+def load_training(config: Config, path: str) -> SNMNTraining:
+    """The training module of a checkpoint, with averaged or raw weights."""
+    checkpoint = read_checkpoint(path)
+    hyper = checkpoint["hyper_parameters"]
+    hyper.setdefault("loss", {})
+    training = SNMNTraining(**hyper)
+    training.model.load_state_dict(model_state(checkpoint, ema=config.TEST.USE_EMA))
+    return training
+
+
+def build_data(config: Config) -> CLEVRDataModule:
+    """Test data, from a configuration."""
+    split, model = config.TEST.SPLIT_VQA, config.MODEL
+    return CLEVRDataModule(
+        test_features=config.FEATURE_DIR % split,
+        test_questions=config.IMDB_FILE % split,
+        batch_size=config.TEST.BATCH_SIZE,
+        num_workers=config.TRAIN.NUM_WORKERS,
+        grid=(model.H_FEAT, model.W_FEAT),
+        feature_dim=model.FEAT_DIM,
+        steps=model.T_CTRL,
+    )
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="yaml file of the experiment")
+    parser.add_argument("checkpoint", help="file made by train.py or snmn.convert")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    given = parse()
+    config, notes = load_config(given.config, given.overrides)
+    for note in notes:
+        print(f"note: {note}")
+    training = load_training(config, given.checkpoint)
+    data = build_data(config)
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
+    trainer.test(training, datamodule=data, verbose=False)
+    rows = prediction_rows(training.predictions, data.questions("test"))
+    directory = config.TEST.RESULT_DIR.replace("%s", config.EXP_NAME).replace("%08d", "")
+    path = Path(directory) / config.TEST.SPLIT_VQA / "predictions.csv"
+    write_csv(path, rows)
+    print(f"\n{config.EXP_NAME} on {config.TEST.SPLIT_VQA}\n{accuracy_table(rows)}")
+    print(f"predictions: {path}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ConfigError, CheckpointError, DataError, ImdbError, FeatureStoreError) as error:
+        sys.exit(f"test.py: {error}")

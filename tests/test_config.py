@@ -1,0 +1,104 @@
+"""Configurations: strict keys, types, contradictions, and files of the earlier codebases."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from config import IGNORED, ConfigError, _all_keys, load_config, to_dict
+from snmn import build_model
+from snmn.losses import SNMNLoss
+from snmn.published import MODEL_ARGUMENTS, loss_arguments, model_arguments
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = Path(os.environ.get("SNMN_GOLDEN_DIR", ROOT.parent / "shared" / "golden"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="trial.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_defaults_name_and_task(write):
+    config, notes = load_config(write("MODEL:\n  KB_DIM: 64\n"))
+    assert config.MODEL.KB_DIM == 64 and config.EXP_NAME == "trial" and config.DATASET == "vqa"
+    assert notes == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_builds(path):
+    settings = to_dict(load_config(path)[0])
+    assert build_model(**model_arguments(settings)).answer_head is not None
+    assert SNMNLoss(**loss_arguments(settings)).answer_weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("MODEL:\n  KB_DMI: 64\n", "unknown key MODEL.KB_DMI; the nearest known one is MODEL.KB_DIM"),
+        ("KB_DIM: 64\n", "nearest known one is MODEL.KB_DIM"),
+        ("MODEL: 3\n", "MODEL is a section"),
+        ("MODEL:\n  KB_DIM: wide\n", "MODEL.KB_DIM must be of type int"),
+        ("MODEL:\n  BUILD_VQA: 1\n", "BUILD_VQA must be of type bool"),
+        ("DATASET: loc\n", "needs MODEL.BUILD_LOC True"),
+        ("DATASET: clevr\n", "must be one of vqa, loc, joint"),
+        ("MODEL:\n  BUILD_VQA: False\n", "build one"),
+        ("IMDB_FILE: imdb.h5\n", "IMDB_FILE must contain %s"),
+        ("TRAIN:\n  SHARPEN_LOSS_TYPE: max\n", "must be one of entropy, max_prob"),
+        ("TRAIN:\n  QUESTIONS_PER_IMAGE: 7\n", "not a multiple"),
+        ("TRAIN:\n  DROPOUT_KEEP_PROB: 0\n", "probability above 0"),
+        (
+            "TRAIN:\n  USE_SHARPEN_LOSS: True\n  SHARPEN_SCHEDULE_END: 10\n",
+            "ends before it begins",
+        ),
+        ("BASE: nowhere.yaml\n", "nowhere.yaml: No such file"),
+        ("BASE: trial.yaml\n", "circle"),
+        ("- 1\n", "expected keys and values"),
+        ("a: [\n", "not yaml"),
+    ],
+)
+def test_mistakes_are_named(write, text, message):
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
+        load_config(write(text))
+
+
+def test_overrides_and_numbers_as_text(write):
+    path = write("TRAIN:\n  WEIGHT_DECAY: 1e-5\n  MAX_ITER: 2e3\n")
+    config, _ = load_config(path, ["TRAIN.SOLVER.LR", "3e-4", "MODEL.NMN.STACK.LENGTH", "4"])
+    assert config.TRAIN.WEIGHT_DECAY == 1e-5 and config.TRAIN.MAX_ITER == 2000
+    assert config.TRAIN.SOLVER.LR == 3e-4 and config.MODEL.NMN.STACK.LENGTH == 4
+    with pytest.raises(ConfigError, match="no value"):
+        load_config(path, ["TRAIN.SOLVER.LR"])
+    with pytest.raises(ConfigError, match="the command line: unknown key TRAIN.LR"):
+        load_config(path, ["TRAIN.LR", "1"])
+
+
+def test_base_files_are_read_first(write):
+    write("MODEL:\n  KB_DIM: 64\n  PE_DIM: 32\n", "base.yaml")
+    config, _ = load_config(write("BASE: base.yaml\nMODEL:\n  KB_DIM: 16\n"))
+    assert (config.MODEL.KB_DIM, config.MODEL.PE_DIM) == (16, 32)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.npz")), ids=lambda p: p.stem)
+def test_whole_configurations_of_both_codebases_load(write, path):
+    with np.load(path) as arrays:
+        if "config" not in arrays.files:
+            pytest.skip("holds no configuration")
+        settings = json.loads(str(arrays["config"]))
+    config, notes = load_config(write(yaml.safe_dump(settings)))
+    assert config.MODEL.KB_DIM == settings["MODEL"]["KB_DIM"]
+    assert config.TRAIN.USE_GT_LAYOUT == settings["TRAIN"]["USE_GT_LAYOUT"]
+    assert any(note.startswith("GPU_ID has no effect") for note in notes)
+
+
+def test_published_keys_are_keys_of_the_configuration():
+    assert set(MODEL_ARGUMENTS) <= set(_all_keys())
+    assert not set(IGNORED) & set(_all_keys())

@@ -1,0 +1,163 @@
+"""Train an experiment.
+
+    python train.py configs/vqa_gt_layout.yaml
+    python train.py configs/mini_vqa_gt_layout.yaml TRAIN.MAX_ITER 2000 TRAIN.SOLVER.LR 3e-4 -s 1
+
+Any configuration key can be overridden by its dotted name and a value. Checkpoints and logs go
+to TRAIN.SNAPSHOT_DIR; `last.ckpt` there is the newest, `best-*.ckpt` the best on validation.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+
+from clevr_prep.synthetic.fresh import FreshQuestions
+from clevr_prep.synthetic.programs import QUESTION_TYPES
+from config import Config, ConfigError, load_config, to_dict
+from snmn.checkpoint import CheckpointError, model_state, read_checkpoint
+from snmn.data import CLEVRDataModule, DataError
+from snmn.ema import ExponentialMovingAverage
+from snmn.feature_store import FeatureStoreError
+from snmn.imdb import Imdb, ImdbError
+from snmn.published import loss_arguments, model_arguments
+from snmn.question_source import StoredQuestions
+from snmn.training import SNMNTraining
+
+
+def build_training(config: Config) -> SNMNTraining:
+    """The model with its losses and optimiser, from a configuration."""
+    settings = to_dict(config)
+    model = model_arguments(settings)
+    if config.USE_FIXED_WORD_EMBED:
+        embedding = np.load(config.FIXED_WORD_EMBED_FILE, allow_pickle=False)
+        model["fixed_embedding"] = torch.from_numpy(embedding)
+    solver = config.TRAIN.SOLVER
+    training = SNMNTraining(
+        model=model,
+        loss=loss_arguments(settings),
+        learning_rate=solver.LR,
+        schedule=solver.SCHEDULE,
+        warmup_steps=solver.WARMUP_ITER,
+        max_steps=config.TRAIN.MAX_ITER,
+        question_types=QUESTION_TYPES,
+        config=settings,
+    )
+    if config.TRAIN.INIT_FROM_WEIGHTS:
+        checkpoint = read_checkpoint(config.TRAIN.INIT_WEIGHTS_FILE)
+        training.model.load_state_dict(model_state(checkpoint, ema=False))
+    return training
+
+
+def build_data(config: Config, *, seed: int) -> CLEVRDataModule:
+    """Training and validation data, from a configuration."""
+    train, model = config.TRAIN, config.MODEL
+    hops = [tuple(entry) for entry in train.MAX_HOPS_SCHEDULE] or None
+    if train.FRESH_SCENES_FILE:
+        questions = FreshQuestions(
+            train.FRESH_SCENES_FILE % train.SPLIT_VQA, max_hops=hops, steps=model.T_CTRL
+        )
+    else:
+        questions = config.IMDB_FILE % train.SPLIT_VQA
+        if train.QUESTIONS_PER_IMAGE > 1:
+            questions = StoredQuestions(Imdb(questions), max_hops=hops)
+    return CLEVRDataModule(
+        train_features=config.FEATURE_DIR % train.SPLIT_VQA,
+        train_questions=questions,
+        val_features=config.FEATURE_DIR % config.TEST.SPLIT_VQA,
+        val_questions=config.IMDB_FILE % config.TEST.SPLIT_VQA,
+        batch_size=train.BATCH_SIZE,
+        questions_per_image=train.QUESTIONS_PER_IMAGE,
+        eval_batch_size=config.TEST.BATCH_SIZE,
+        num_workers=train.NUM_WORKERS,
+        seed=seed,
+        grid=(model.H_FEAT, model.W_FEAT),
+        feature_dim=model.FEAT_DIM,
+        steps=model.T_CTRL,
+        require_layouts=train.USE_GT_LAYOUT,
+        epoch_steps=train.VAL_INTERVAL,
+    )
+
+
+def build_trainer(config: Config, directory: Path) -> pl.Trainer:
+    """Lightning's trainer with checkpoints, EMA and logs, from a configuration."""
+    train = config.TRAIN
+    best = ModelCheckpoint(
+        dirpath=directory,
+        filename="best-{step:08d}",
+        monitor="val/answer_accuracy",
+        mode="max",
+        save_last=True,
+    )
+    regular = ModelCheckpoint(
+        dirpath=directory,
+        filename="{step:08d}",
+        every_n_train_steps=train.SNAPSHOT_INTERVAL,
+        save_top_k=-1,
+    )
+    logger = CSVLogger(directory, name="", version="logs")
+    return pl.Trainer(
+        max_steps=train.MAX_ITER,
+        gradient_clip_val=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
+        log_every_n_steps=train.LOG_INTERVAL,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        logger=logger,
+        callbacks=[
+            ExponentialMovingAverage(train.EMA_DECAY),
+            LearningRateMonitor(logging_interval="step"),
+            best,
+            regular,
+        ],
+    )
+
+
+def resume_path(config: Config, directory: Path) -> Path | None:
+    """The checkpoint that the configuration resumes from, if any."""
+    if config.LOAD:
+        return Path(config.CHECKPOINT_FILENAME)
+    if config.TRAIN.START_ITER:
+        return directory / f"step={config.TRAIN.START_ITER:08d}.ckpt"
+    return None
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="yaml file of the experiment")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
+    parser.add_argument("-s", "--seed", type=int, default=0, help="of weights, order and draws")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    given = parse()
+    config, notes = load_config(given.config, given.overrides)
+    for note in notes:
+        print(f"note: {note}")
+    directory = Path(config.TRAIN.SNAPSHOT_DIR.replace("%s", config.EXP_NAME))
+    pl.seed_everything(given.seed, verbose=False)
+    trainer = build_trainer(config, directory)
+    data = build_data(config, seed=given.seed)
+    trainer.fit(
+        build_training(config),
+        datamodule=data,
+        ckpt_path=resume_path(config, directory),
+        weights_only=True,
+    )
+    print(f"checkpoints: {directory}/last.ckpt and {trainer.checkpoint_callback.best_model_path}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ConfigError, CheckpointError, DataError, ImdbError, FeatureStoreError) as error:
+        sys.exit(f"train.py: {error}")
