@@ -14,6 +14,7 @@ from clevr_prep.synthetic.scene_masks import ATTRIBUTES
 # Some questions cannot be asked of every scene: few have two objects of one color, few have an
 # object that is the only one of its size. So they get more weight where they can be asked.
 _SHARED = {"size": 1, "color": 1.35, "material": 1, "shape": 1}
+_COMPARED = {"size": 1, "color": 2.2, "material": 1, "shape": 1}
 _ANYTHING_ELSE = {"size": 2.6, "color": 1.3, "material": 3, "shape": 1.6}
 
 _CHAINS = ["scene"]
@@ -82,9 +83,8 @@ def _all_families() -> list[Family]:
             shapes.append((("number", comparison, left, right), 1))
     for attribute in ATTRIBUTES:
         for left in (near, far):
-            shapes += [
-                (("equal", attribute, left, right), _SHARED[attribute]) for right in (near, far)
-            ]
+            for right in (near, far):
+                shapes.append((("equal", attribute, left, right), _COMPARED[attribute]))
     return [Family(shape, weight, _hops(shape)) for shape, weight in shapes]
 
 

@@ -59,10 +59,12 @@ class MeaningSampler:
         Asked there, "is there anything else of the same size" would nearly always be a yes.
         """
         if kind == "equal":
-            return any(self._masks.same[subject]) and len(set(self._masks.value_of[subject])) > 1
-        if kind == "exist" and subject[0] == "others":
+            told_apart = {i for i, _ in self._descriptions.unique_in_scene(BIT[subject])}
+            values = [self._masks.value_of[subject][i] for i in told_apart]
+            return 1 < len(set(values)) < len(values)
+        if kind == "exist" and subject[0] in ("same", "others"):
             alike = self._masks.same[subject[1]]
-            return any(alike) and not all(alike)
+            return any(alike) and not (subject[0] == "others" and all(alike))
         return True
 
     def _numbers(self, comparison: str, left, right) -> tuple[tuple, str] | None:
@@ -74,13 +76,15 @@ class MeaningSampler:
         return ("number", comparison, one[0], other[0]), _yes_no(holds)
 
     def _attributes(self, attribute: str, left, right) -> tuple[tuple, str] | None:
-        one = self._thing(left, BIT[attribute])
+        # Two colors are rarely the same by chance, so the answer is chosen before the objects.
+        same, alike = self._rng.random() < 0.5, self._masks.same[attribute]
+        everything = self._masks.everything
+        paired = sum(1 << i for i, partners in enumerate(alike) if partners)
+        one = self._thing(left, BIT[attribute], paired if same else everything)
         if one is None:
             return None
-        alike = self._masks.same[attribute][one[1]]
-        # Two colors are rarely the same by chance, so the answer is chosen before the object.
-        same = self._rng.random() < 0.5
-        candidates = alike if same else self._masks.everything & ~alike & ~(1 << one[1])
+        partners = alike[one[1]]
+        candidates = partners if same else everything & ~partners & ~(1 << one[1])
         other = self._thing(right, BIT[attribute], candidates)
         if other is None:
             return None
