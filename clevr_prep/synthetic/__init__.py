@@ -1,0 +1,1 @@
+"""Rendered CLEVR: scenes, a path tracer, questions with programs, and datasets of them."""

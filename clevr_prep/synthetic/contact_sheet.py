@@ -1,0 +1,51 @@
+"""A sheet of a dataset's first images with a question under each, to look at."""
+
+import json
+import textwrap
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+COLUMNS, ROWS = 4, 6
+CELL, CAPTION, GAP = 240, 44, 8
+
+
+def _first_questions(path: Path, wanted: int) -> dict[str, dict]:
+    """The first question about each of the first `wanted` images, by image file name.
+
+    Reads line by line (one question a line) and stops early: the file can be large.
+    """
+    found: dict[str, dict] = {}
+    if path.exists():
+        with path.open() as file:
+            next(file, None)
+            for line in file:
+                if not line.startswith("{"):
+                    break
+                question = json.loads(line.rstrip().rstrip(","))
+                if question["image_filename"] not in found and len(found) == wanted:
+                    break
+                found.setdefault(question["image_filename"], question)
+    return found
+
+
+def write_contact_sheet(root: Path, split: str, target: Path) -> None:
+    """Write a PNG of up to 24 images of a split of the dataset at `root`."""
+    paths = sorted((root / "images" / split).glob("CLEVR_*.png"))[: COLUMNS * ROWS]
+    asked = _first_questions(root / "questions" / f"CLEVR_{split}_questions.json", len(paths))
+    with Image.open(paths[0]) as image:
+        height = round(CELL * image.height / image.width)
+    tall = height + (CAPTION if asked else 0) + GAP
+    rows = -(-len(paths) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * (CELL + GAP) + GAP, rows * tall + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=10)
+    for k, path in enumerate(paths):
+        x, y = GAP + k % COLUMNS * (CELL + GAP), GAP + k // COLUMNS * tall
+        with Image.open(path) as image:
+            sheet.paste(image.convert("RGB").resize((CELL, height)), (x, y))
+        if path.name in asked:
+            question = asked[path.name]
+            text = textwrap.wrap(f"{question['question']} {question['answer'].upper()}", 46)
+            draw.multiline_text((x, y + height + 2), "\n".join(text[:4]), "black", font, spacing=1)
+    sheet.save(target)
