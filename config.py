@@ -93,6 +93,8 @@ class Model:
     LOC_SCORES_POS_AFFINE: bool = False
     BBOX_REG_AS_FCN: bool = False
     BBOX_REG_USE_QUESTION: bool = False
+    NORMALIZE_FEATURES: bool = False  # (ours) centre and scale features by the training set's
+    ATTENTION_INIT_SCALE: float = 1.0  # (ours) factor on the starting weights that score cells
     REC: Reconstruction = field(default_factory=Reconstruction)
 
 
@@ -103,6 +105,7 @@ class Solver:
     LR: float = 1e-4
     SCHEDULE: str = "constant"  # (ours) constant, or cosine down to 0 at MAX_ITER
     WARMUP_ITER: int = 0  # (ours) linear rise over the first steps
+    ATTENTION_LR_SCALE: float = 1.0  # (ours) factor on LR for the weights that score cells
 
 
 @dataclass

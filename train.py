@@ -44,6 +44,7 @@ def build_training(config: Config) -> SNMNTraining:
         learning_rate=solver.LR,
         schedule=solver.SCHEDULE,
         warmup_steps=solver.WARMUP_ITER,
+        attention_lr_scale=solver.ATTENTION_LR_SCALE,
         max_steps=config.TRAIN.MAX_ITER,
         question_types=QUESTION_TYPES,
         config=settings,

@@ -144,6 +144,12 @@ class CLEVRDataModule(LightningDataModule):
         """The questions of train, val or test, for names of types and files; after ``setup``."""
         return self._questions[split]
 
+    def sample_features(self, images: int = 256) -> torch.Tensor:
+        """Features [I,H,W,D] of training images spread evenly over the set, after ``setup``."""
+        store = self._stores["train"]
+        spread = np.linspace(0, len(store) - 1, min(images, len(store))).astype(np.int64)
+        return torch.from_numpy(store.read(spread)).float()
+
     def train_dataloader(self) -> DataLoader | list:
         """One epoch of training batches each time it is iterated over; see the class."""
         if "train" not in self._stores:

@@ -79,10 +79,27 @@ class KnowledgeBase:
 
 
 class KnowledgeBaseEncoder(nn.Module):
-    """Two 1x1 convolutions over features and position codes (section 3.3 of the paper)."""
+    """Two 1x1 convolutions over features and position codes (section 3.3 of the paper).
 
-    def __init__(self, *, height: int, width: int, feature_dim: int, pe_dim: int, kb_dim: int):
+    With ``normalize_features`` (not in the original) features are first centred and scaled, by
+    numbers that `fit_normalization` takes from a sample.
+    """
+
+    def __init__(
+        self,
+        *,
+        height: int,
+        width: int,
+        feature_dim: int,
+        pe_dim: int,
+        kb_dim: int,
+        normalize_features: bool = False,
+    ):
         super().__init__()
+        self.normalize_features = normalize_features
+        if normalize_features:
+            self.register_buffer("feature_centre", torch.zeros(feature_dim))
+            self.register_buffer("feature_scale", torch.ones(()))
         self.grid, self.feature_dim = (height, width), feature_dim
         # 1x1 convolutions on channels-last maps are linear layers.
         self.input = nn.Linear(feature_dim + pe_dim, kb_dim)
@@ -100,8 +117,21 @@ class KnowledgeBaseEncoder(nn.Module):
             )
         if images == 0 or num_questions % images:
             raise ValueError(f"{num_questions} questions cannot be shared out over {images} images")
+        if self.normalize_features:
+            image_features = (image_features - self.feature_centre) * self.feature_scale
         weight = self.input.weight
         per_cell = F.linear(self.position_code, weight[:, self.feature_dim :], self.input.bias)
         hidden = F.linear(image_features.flatten(1, 2), weight[:, : self.feature_dim])  # [I,P,D]
         cells = self.output(F.elu(hidden + per_cell))
         return KnowledgeBase(cells, num_questions // images)
+
+    def fit_normalization(self, sample: Tensor) -> None:
+        """Take centre and scale from sample features [I,H,W,D].
+
+        The centre is each channel's median: most cells show empty ground, whose features become
+        about zero, so that even flat attention averages objects rather than ground. Published
+        training spends its first tens of thousands of steps on finding them.
+        """
+        cells = sample.float().flatten(0, 2)
+        self.feature_centre.copy_(cells.median(dim=0).values)
+        self.feature_scale.copy_(1 / (cells - self.feature_centre).std())

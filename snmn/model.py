@@ -125,6 +125,8 @@ def build_model(
     pe_dim: int = 128,
     kb_dim: int = 512,
     memory_dim: int = 512,
+    normalize_features: bool = False,
+    attention_init_scale: float = 1.0,
     fixed_embedding: Tensor | None = None,
     linear_module_weights: bool = True,
     mlp_module_weights_bias: bool = True,
@@ -182,7 +184,12 @@ def build_model(
             hard_argmax_layout=hard_argmax_layout,
         ),
         knowledge_base=KnowledgeBaseEncoder(
-            height=height, width=width, feature_dim=feature_dim, pe_dim=pe_dim, kb_dim=kb_dim
+            height=height,
+            width=width,
+            feature_dim=feature_dim,
+            pe_dim=pe_dim,
+            kb_dim=kb_dim,
+            normalize_features=normalize_features,
         ),
         nmn=StackNMN(
             control_dim=control_dim,
@@ -225,12 +232,17 @@ def build_model(
             use_logits=reconstruct_from_logits,
             use_control=reconstruct_from_control,
         )
-    initialise(model)
+    initialise(model, attention_scale=attention_init_scale)
     return model
 
 
-def initialise(model: SNMN) -> None:
-    """Draw the published starting weights: Glorot-uniform kernels, zero biases."""
+def initialise(model: SNMN, *, attention_scale: float = 1.0) -> None:
+    """Draw the published starting weights: Glorot-uniform kernels, zero biases.
+
+    ``attention_scale`` multiplies the kernels that score cells. As published (1), the scores of
+    unit vectors start with a standard deviation below 0.1, so attention over the grid starts
+    flat and its gradient is tiny; a larger scale starts with a few cells picked out.
+    """
     for layer in model.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(layer.weight)
@@ -241,3 +253,5 @@ def initialise(model: SNMN) -> None:
         steps = model.controller.step_question
         for block in steps.weight.split(steps.in_features):
             nn.init.xavier_uniform_(block)
+        for score in model.nmn.attention_scores():
+            score.weight.mul_(attention_scale)

@@ -94,6 +94,12 @@ class StackNMN(nn.Module):
         no_op = torch.tensor([float(name == "_NoOp") for name in self.neural_modules])
         self.register_buffer("no_op", no_op, persistent=False)
 
+    def attention_scores(self) -> list[nn.Linear]:
+        """The layers that score cells: those of Find, Transform and Scene."""
+        return [
+            m.score for m in self.neural_modules.values() if isinstance(m, Find | Transform | Scene)
+        ]
+
     def _validity(self, length: int) -> Tensor:
         """[L,M] 1.0 where a module finds its inputs and has room for its outputs."""
         place = torch.arange(length)

@@ -42,6 +42,9 @@ MODEL_ARGUMENTS = {
     "MODEL.REC.USE_LOGITS": "reconstruct_from_logits",
     "MODEL.REC.USE_TXT_ATT": "reconstruct_from_control",
     "TRAIN.DROPOUT_KEEP_PROB": "answer_keep_prob",
+    # Ours, for small data; off in the published configurations.
+    "MODEL.NORMALIZE_FEATURES": "normalize_features",
+    "MODEL.ATTENTION_INIT_SCALE": "attention_init_scale",
 }
 
 

