@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from snmn.vocabulary import MODULES
+
 Weights = Mapping[str, Tensor]
 
 MODULE_LAYERS = {
@@ -129,8 +131,8 @@ def _controller(variables: Weights, num_steps: int) -> dict[str, Tensor]:
     if len(layers) == 1:
         state.update(_dense(variables, layers[0], "controller.module_score"))
     else:
-        # The hidden layer is square, the last one gives a logit for each module.
-        layers.sort(key=lambda layer: -variables[f"{layer}/weights"].shape[-1])
+        # The last one gives a logit for each module.
+        layers.sort(key=lambda layer: variables[f"{layer}/weights"].shape[-1] == len(MODULES))
         for layer, index in zip(layers, (0, 2), strict=True):
             state.update(_dense(variables, layer, f"controller.module_score.{index}"))
     return state

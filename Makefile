@@ -1,0 +1,51 @@
+# The README's two commands, `make quickstart` and `make test`, and what they are made of.
+# Everything is done once: a second call goes on where the first one was, or has nothing to do.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# The quick start's size; CI shrinks it.
+IMAGES ?= 4000
+VAL_IMAGES ?= 300
+STEPS ?= 4000
+
+DATA := data/quickstart
+RUN := runs/quickstart
+
+.PHONY: install quickstart prepare summary test lint clean-quickstart
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt dev-requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install -r dev-requirements.txt
+	touch $@
+
+quickstart: install prepare $(RUN)/trained-$(STEPS) summary
+
+# Each of these skips what is already there.
+prepare: install
+	$(BIN)/python -m clevr_prep.synthetic $(DATA)/clevr --train $(IMAGES) --val $(VAL_IMAGES) \
+		--test 0 --max-objects 6 --max-hops 0
+	$(BIN)/python clevr_prep/data/extract_resnet101_c4.py --backbone cellnet \
+		--data-dir $(DATA)/clevr --out $(DATA)/features
+	$(BIN)/python clevr_prep/data/get_ground_truth_layout.py --data-dir $(DATA)/clevr
+	$(BIN)/python clevr_prep/data/build_clevr_imdb.py --data-dir $(DATA)/clevr --out $(DATA)/imdb
+
+$(RUN)/trained-$(STEPS): | prepare
+	$(BIN)/python train.py configs/quickstart.yaml TRAIN.MAX_ITER $(STEPS)
+	touch $@
+
+summary: $(RUN)/trained-$(STEPS)
+	$(BIN)/python test.py configs/quickstart.yaml $(RUN)/last.ckpt
+
+test: install
+	$(BIN)/python -m pytest -q tests
+
+lint: install
+	$(BIN)/ruff check .
+
+clean-quickstart:
+	rm -rf $(DATA) $(RUN) results/quickstart
