@@ -21,7 +21,7 @@ LAMPS = {
 LAMP = 16
 FAR_AWAY = 1e6
 SUN_DIRECTION = (0.4107, -0.1899, 0.8918)
-SUN_IRRADIANCE = 0.50
+SUN_IRRADIANCE = 0.485
 # Radius of the sun's disc in radians.
 SUN_SPREAD = 0.05
 GROUND_ALBEDO = 0.8
@@ -73,6 +73,21 @@ def sky(direction):
     if abs(direction[0] * WALL_Y - direction[1] * WALL_X) > WALL_WIDTH * ahead:
         return 0.0
     return WALL_GLOW - WALL_FADE * direction[2] / ahead
+
+
+@kernel
+def _sky_on_ground(steps):
+    """The sky's irradiance / pi on open level ground, by an even grid over the hemisphere."""
+    total = 0.0
+    for j in range(steps):
+        r = math.sqrt((j + 0.5) / steps)
+        for k in range(4 * steps):
+            turn = 0.5 * math.pi * (k + 0.5) / steps
+            total += sky((r * math.cos(turn), r * math.sin(turn), math.sqrt(1.0 - r * r)))
+    return total / (4.0 * steps * steps)
+
+
+SKY_ON_GROUND = _sky_on_ground(128)
 
 
 @kernel

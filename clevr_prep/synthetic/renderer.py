@@ -12,6 +12,7 @@ from .visibility import TILE, cover, tile_masks
 SHAPES = {"cube": CUBE, "sphere": SPHERE, "cylinder": CYLINDER}
 BOUND = {CUBE: 3.0, SPHERE: 1.0, CYLINDER: 2.0}
 SIZES = {"large": 0.7, "small": 0.35}
+GLOSS = 0.01
 COLOURS = {
     "gray": (87, 87, 87),
     "red": (173, 35, 35),
@@ -45,6 +46,9 @@ def scene_arrays(scene: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         )
     colours = np.array([COLOURS[o["color"]] for o in objects], float).reshape(-1, 3) / 255
     metal = np.array([o["material"] == "metal" for o in objects], bool)
+    # Rubber's faint rough gloss is so wide that it passes for a little white in the albedo; rough
+    # metal loses some light in its own grooves.
+    colours = np.where(metal[:, None], 0.97 * colours, (1.0 - GLOSS) * colours + GLOSS)
     return geometry, colours, metal
 
 

@@ -7,7 +7,16 @@ import numpy as np
 
 from .geometry import GROUND, SKY, advance, dot, nearest, normal, reflect, subtract, unit
 from .kernels import kernel
-from .lights import GROUND_ALBEDO, ROUGH_ALPHA2, ROUGH_SHARE, SHARP_SHARE, blockers, direct, sky
+from .lights import (
+    GROUND_ALBEDO,
+    ROUGH_ALPHA2,
+    ROUGH_SHARE,
+    SHARP_SHARE,
+    SKY_ON_GROUND,
+    blockers,
+    direct,
+    sky,
+)
 
 World = namedtuple("World", "lamps geometry colours metal others")
 """What rays meet: lamp table, geometry rows, linear colours [n, 3], metal flags [n], and masks of
@@ -17,10 +26,12 @@ the objects a ray from object i may meet, once for each light: others [n + 1, 4]
 GROUND_GLOW = 0.17
 # Points of one object this close together share their list of possible shadows.
 SLACK = 0.15
+# Half width in pixels of the filter over the rays of a pixel; tells how soft edges are.
+FILTER = 0.8
 UP = (0.0, 0.0, 1.0)
 MIXED = -3
 # Sixteen neighbours share one sequence of sample points, so that their noise cancels when averaged.
-BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
+ORDER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
 # Powers of the inverse of the root of x^5 = x + 1: an additive sequence even in four dimensions.
 STEPS = (0.8566748838545029, 0.733891856627126, 0.6287067210378087, 0.5385972572236101)
 
@@ -84,6 +95,14 @@ def _glimpse(world, origin, direction, i, u, v, mirrors):
 
 
 @kernel
+def _tent(u):
+    """Turn u in [0, 1) into an offset from the pixel's centre, spread like a tent."""
+    if u < 0.5:
+        return FILTER * (math.sqrt(2.0 * u) - 1.0)
+    return FILTER * (1.0 - math.sqrt(2.0 - 2.0 * u))
+
+
+@kernel
 def view_ray(axes, focal, x, y, width, height):
     """Unit direction from the eye through the image point (x, y), in pixels from the top left."""
     fx, fy = (x - 0.5 * width) / focal, (0.5 * height - y) / focal
@@ -110,6 +129,7 @@ def trace(
     """
     height, width = owner.shape
     masks = np.zeros(4, np.int64)
+    # On the open ground few rays hit anything: a quarter of the samples look where light bounces.
     bounces = (samples + 3) // 4
     for y in range(height):
         for x in range(width):
@@ -118,15 +138,15 @@ def trace(
             anchor = UP
             r0 = g0 = b0 = 0.0
             for s in range(samples):
-                number = s * 16 + BAYER[y & 3, x & 3] + 1.0
+                number = s * 16 + ORDER[y & 3, x & 3] + 1.0
                 a, b = shift[0] + number * STEPS[0], shift[1] + number * STEPS[1]
                 u, v = shift[2] + number * STEPS[2], shift[3] + number * STEPS[3]
                 a, b = a - math.floor(a), b - math.floor(b)
                 u, v = u - math.floor(u), v - math.floor(v)
                 # Within a pixel the rays follow a short sequence of their own, the same in all.
                 jx, jy = shift[4] + s * 0.7548776662466927, shift[5] + s * 0.5698402909980532
-                jx, jy = jx - math.floor(jx), jy - math.floor(jy)
-                ray = view_ray(axes, focal, x + jx, y + jy, width, height)
+                jx, jy = _tent(jx - math.floor(jx)), _tent(jy - math.floor(jy))
+                ray = view_ray(axes, focal, x + 0.5 + jx, y + 0.5 + jy, width, height)
                 t, i = nearest(world.geometry, mask, eye, ray)
                 if i == SKY and ray[2] < 0.0:
                     t, i = -eye[2] / ray[2], GROUND
@@ -177,8 +197,12 @@ def trace(
                 tint[y, x, 0] += share * cr
                 tint[y, x, 1] += share * cg
                 tint[y, x, 2] += share * cb
-                if (shiny or s < bounces) and dot(onward, facing) > 0.0:
+                if (i != GROUND or s < bounces) and dot(onward, facing) > 0.0:
                     br, bg, bb = _glimpse(world, point, onward, i, u, v, False)
+                    if i == GROUND:
+                        # Only what differs from the open sky is left to chance.
+                        rest = SKY_ON_GROUND - sky(onward)
+                        br, bg, bb = br + rest, bg + rest, bb + rest
                     bounced[y, x, 0] += br
                     bounced[y, x, 1] += bg
                     bounced[y, x, 2] += bb
