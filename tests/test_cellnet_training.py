@@ -15,7 +15,7 @@ from clevr_prep.pretraining.data import (
     find_scenes,
 )
 from clevr_prep.pretraining.evaluate import DecodingScores, decode_objects, normalise
-from clevr_prep.pretraining.loss import cell_losses, total
+from clevr_prep.pretraining.loss import background_ratio, cell_losses, total
 from clevr_prep.pretraining.run import TrainingRun, learning_rate_factor
 from clevr_prep.pretraining.targets import IGNORE, cell_targets, object_places
 from clevr_prep.train_cellnet import main
@@ -112,7 +112,7 @@ def test_a_scene_without_objects_has_empty_targets_and_finite_losses():
     assert targets["object"].sum() == 0
     batch = {name: torch.from_numpy(value)[None] for name, value in targets.items()}
     outputs = {name: torch.zeros(1, 14, 14, channels) for name, channels in HEADS.items()}
-    assert torch.isfinite(total(cell_losses(outputs, batch)))
+    assert total(cell_losses(torch.ones(1, 8, 14, 14), outputs, batch)) < 500
 
 
 def perfect_outputs(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -130,13 +130,23 @@ def test_losses_are_zero_only_for_perfect_outputs():
         name: torch.from_numpy(value).float()[None]
         for name, value in perfect_outputs(targets).items()
     }
-    assert all(loss < 1e-5 for loss in cell_losses(perfect, batch).values())
+    features = batch["object"][:, None].expand(-1, 8, -1, -1)
+    assert all(loss < 1e-5 for loss in cell_losses(features, perfect, batch).values())
     for name in HEADS:
         worse = {**perfect, name: perfect[name].roll(1, dims=-1) + 1.0}
         if name == "object":
             worse[name] = -perfect[name]
-        losses = cell_losses(worse, batch)
+        losses = cell_losses(features, worse, batch)
         assert [key for key, loss in losses.items() if loss > 1e-3] == [name]
+
+
+def test_background_is_measured_against_objects():
+    present = torch.zeros(2, 14, 14, dtype=torch.bool)
+    present[0, 3, 4] = True
+    features = torch.full((2, 8, 14, 14), 0.5)
+    features[0, :, 3, 4] = 2.0
+    assert background_ratio(features, present) == pytest.approx(0.25)
+    assert background_ratio(10 * features, present) == pytest.approx(0.25)
 
 
 def test_perfect_outputs_are_decoded_perfectly():
@@ -288,7 +298,8 @@ def test_training_learns_the_pictures(dataset, tmp_path):
 
     def loss() -> float:
         with torch.no_grad():
-            return float(total(cell_losses(run.network.train()(inputs), batch)))
+            features = run.network.train().trunk(inputs)
+            return float(total(cell_losses(features, run.network.predict(features), batch)))
 
     before = loss()
     for _ in run:

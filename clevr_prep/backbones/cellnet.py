@@ -19,7 +19,7 @@ DIM = 256
 GRID = 14
 # Channels and residual blocks at strides 2, 4, 8, 16. Small objects are about 13 pixels across, so
 # a good part of the work is done at strides 4 and 8, where their shape can still be seen.
-STAGES = ((32, 0), (64, 2), (128, 2), (176, 1))
+STAGES = ((24, 0), (48, 1), (96, 2), (192, 1))
 
 # Order of the classes in the weights file.
 ATTRIBUTE_VALUES = {

@@ -164,8 +164,9 @@ class TrainingRun:
         for pixels, targets in loader:
             self.network.train()
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                outputs = self.network(normalise(pixels))
-            losses = cell_losses(outputs, targets)
+                features = self.network.trunk(normalise(pixels))
+                outputs = self.network.predict(features)
+            losses = cell_losses(features, outputs, targets)
             self.optimiser.zero_grad(set_to_none=True)
             total(losses).backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_NORM)
