@@ -8,9 +8,10 @@ from .tracer import MIXED
 
 # With half weight at its ends a row of five has the period of the sampling blocks, four pixels.
 WEIGHTS = np.array([0.5, 1.0, 1.0, 1.0, 0.5])
-# Cosines between normals, and ratios of brightness, beyond which neighbours keep to themselves.
+# Cosines between normals below which neighbours keep to themselves.
 DIFFUSE_BEND, METAL_BEND = 0.93, 0.985
-EDGE = 1.35
+# How far shadows are smoothed, in pixels.
+SHADOW_REACH = 1
 
 
 @kernel
@@ -21,19 +22,18 @@ def _srgb(value):
 
 
 @kernel
-def _average(buffer, owner, normals, bend, y, x, edge):
-    """Weighted mean (r, g, b) of a buffer [H, W, 4] over 5 x 5 pixels like the one at (y, x).
+def _average(buffer, owner, normals, bend, y, x, reach):
+    """Weighted mean (r, g, b) of a buffer [H, W, 4] over the pixels like that at (y, x).
 
-    Pixels of the same owner and of similar slope count, and with `edge` > 0 only those whose
-    brightness differs by less than that factor. Outlines (MIXED) take all of their 3 x 3 pixels.
+    Those are the ones up to `reach` away with the same owner and a similar slope (cosine above
+    `bend`). Outlines (MIXED) take all of their 3 x 3 pixels.
     """
     height, width = owner.shape
     mixed = owner[y, x] == MIXED
-    reach = 1 if mixed else 2
+    reach = 1 if mixed else reach
     red = green = blue = weight = 0.0
     facing = (normals[y, x, 0], normals[y, x, 1], normals[y, x, 2])
     own2 = dot(facing, facing) * bend * bend
-    bright = buffer[y, x, 0] + buffer[y, x, 1] + buffer[y, x, 2]
     for j in range(max(y - reach, 0), min(y + reach + 1, height)):
         for k in range(max(x - reach, 0), min(x + reach + 1, width)):
             if buffer[j, k, 3] == 0.0:
@@ -44,10 +44,6 @@ def _average(buffer, owner, normals, bend, y, x, edge):
                 other = (normals[j, k, 0], normals[j, k, 1], normals[j, k, 2])
                 cosine = dot(facing, other)
                 if cosine * cosine < own2 * dot(other, other):
-                    continue
-            if edge > 0.0:
-                there = buffer[j, k, 0] + buffer[j, k, 1] + buffer[j, k, 2]
-                if there > edge * bright or bright > edge * there:
                     continue
             w = WEIGHTS[j - y + 2] * WEIGHTS[k - x + 2]
             red += w * buffer[j, k, 0]
@@ -68,9 +64,9 @@ def develop(light, lit, bounced, tint, owner, normals, metal, samples, image):
             r = g = b = 0.0
             if tint[y, x, 0] + tint[y, x, 1] + tint[y, x, 2] > 0.0:
                 bend = METAL_BEND if i >= 0 and metal[i] else DIFFUSE_BEND
-                r, g, b = _average(bounced, owner, normals, bend, y, x, 0.0)
+                r, g, b = _average(bounced, owner, normals, bend, y, x, 2)
             if lit[y, x, 3] > 0.0:
-                er, eg, eb = _average(lit, owner, normals, 0.999, y, x, EDGE)
+                er, eg, eb = _average(lit, owner, normals, 0.999, y, x, SHADOW_REACH)
                 r, g, b = r + er, g + eg, b + eb
             scale = 1.0 / samples
             r = scale * (light[y, x, 0] + tint[y, x, 0] * r)
