@@ -17,8 +17,10 @@ import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
+from clevr_prep.json_stream import JsonStreamError
 from clevr_prep.synthetic.fresh import FreshQuestions
 from clevr_prep.synthetic.programs import QUESTION_TYPES
+from clevr_prep.synthetic.scene_masks import SceneError
 from config import Config, ConfigError, load_config, to_dict
 from snmn.checkpoint import CheckpointError, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule, DataError
@@ -93,8 +95,9 @@ def build_trainer(config: Config, directory: Path) -> pl.Trainer:
         filename="best-{step:08d}",
         monitor="val/answer_accuracy",
         mode="max",
-        save_last=True,
     )
+    # Lightning's own save_last follows only those checkpoints that were worth keeping.
+    last = ModelCheckpoint(dirpath=directory, filename="last", enable_version_counter=False)
     regular = ModelCheckpoint(
         dirpath=directory,
         filename="{step:08d}",
@@ -113,6 +116,7 @@ def build_trainer(config: Config, directory: Path) -> pl.Trainer:
             ExponentialMovingAverage(train.EMA_DECAY),
             LearningRateMonitor(logging_interval="step"),
             best,
+            last,
             regular,
         ],
     )
@@ -120,11 +124,14 @@ def build_trainer(config: Config, directory: Path) -> pl.Trainer:
 
 def resume_path(config: Config, directory: Path) -> Path | None:
     """The checkpoint that the configuration resumes from, if any."""
+    path = None
     if config.LOAD:
-        return Path(config.CHECKPOINT_FILENAME)
-    if config.TRAIN.START_ITER:
-        return directory / f"step={config.TRAIN.START_ITER:08d}.ckpt"
-    return None
+        path = Path(config.CHECKPOINT_FILENAME)
+    elif config.TRAIN.START_ITER:
+        path = directory / f"step={config.TRAIN.START_ITER:08d}.ckpt"
+    if path is not None:
+        read_checkpoint(path)  # A clear error now, rather than Lightning's after loading the data.
+    return path
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -157,8 +164,19 @@ def main() -> None:
     print(f"checkpoints: {directory}/last.ckpt and {trainer.checkpoint_callback.best_model_path}")
 
 
+USER_ERRORS = (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    FeatureStoreError,
+    ImdbError,
+    JsonStreamError,
+    SceneError,
+    FileNotFoundError,
+)
+
 if __name__ == "__main__":
     try:
         main()
-    except (ConfigError, CheckpointError, DataError, ImdbError, FeatureStoreError) as error:
+    except USER_ERRORS as error:
         sys.exit(f"train.py: {error}")
