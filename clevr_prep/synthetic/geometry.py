@@ -16,7 +16,7 @@ GEOMETRY = 8
 GROUND, SKY = -1, -2
 FAR = 1e9
 # Radius of the rounded edges as a share of the object's radius, measured on CLEVR's images.
-CUBE_BEVEL = 0.2
+CUBE_BEVEL = 0.19
 CYLINDER_BEVEL = 0.05
 
 

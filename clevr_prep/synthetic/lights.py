@@ -34,9 +34,9 @@ WALL_GLOW, WALL_FADE = 0.137, 0.03
 FADE_SLOPE, FADE_REACH = -0.0103, 16.0
 # Metal is two mirrors in one: shares and squared GGX widths. The sharp one reflects what is around
 # it like a perfect mirror; its width shows only in the lamps' highlights.
-ROUGH_SHARE, ROUGH_ALPHA2 = 0.4, 0.04
+ROUGH_SHARE, ROUGH_ALPHA2 = 0.4, 0.035
 SHARP_SHARE = 0.6
-SHARP_ALPHA2 = 0.001
+SHARP_ALPHA2 = 0.0006
 
 
 def lamp_table(jitter) -> np.ndarray:

@@ -136,6 +136,8 @@ def trace(
             mask = tiles[y // tile, x // tile]
             first, pure, anchored = SKY, True, SKY
             anchor = UP
+            bare = mask == 0
+            taken = samples
             r0 = g0 = b0 = 0.0
             for s in range(samples):
                 number = s * 16 + ORDER[y & 3, x & 3] + 1.0
@@ -207,9 +209,14 @@ def trace(
                     bounced[y, x, 1] += bg
                     bounced[y, x, 2] += bb
                     bounced[y, x, 3] += 1.0
+                taken = s + 1
+                if bare and masks[0] == 0 and masks[1] == 0 and masks[2] == 0 and masks[3] == 0:
+                    # Open ground without any shadow: further samples would repeat this one.
+                    break
             owner[y, x] = first if pure else MIXED
             diffuse = first == GROUND or (first >= 0 and not world.metal[first])
             if pure and diffuse:
                 for c in range(3):
                     light[y, x, c] = 0.0
-                lit[y, x, 0], lit[y, x, 1], lit[y, x, 2], lit[y, x, 3] = r0, g0, b0, samples
+                    tint[y, x, c] *= samples / taken
+                lit[y, x, 0], lit[y, x, 1], lit[y, x, 2], lit[y, x, 3] = r0, g0, b0, taken
