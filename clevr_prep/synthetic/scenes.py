@@ -17,8 +17,8 @@ MARGIN = 0.4
 # Objects closer than this along a direction stand in no relation (margins keep them further).
 RELATION_EPS = 0.2
 LAMP_JITTER = 1.0
-# CLEVR asks for 200 pixels in an image of 320 x 240.
-MIN_VISIBLE_SHARE = 200 / (320 * 240)
+# What must show of every object, in an image of this width.
+MIN_PIXELS, MIN_PIXELS_WIDTH = 200, 320
 _TRIES = 50
 
 _HALF = ("gray", "blue", "brown", "yellow"), ("red", "green", "purple", "cyan")
@@ -103,13 +103,12 @@ def sample_scene(
     if cogent not in COGENT:
         raise ValueError(f"cogent is {cogent!r}, must be A, B or nothing")
     count = int(rng.integers(min_objects, max_objects + 1))
-    # Visibility is a share of the image, so a small mask decides it for every size.
-    needed = MIN_VISIBLE_SHARE * 240 * 160
+    mask_height = max(round(MIN_PIXELS_WIDTH * height / width), 1)
     while True:
         objects = _sample_objects(rng, count, COGENT[cogent])
         place = tuple(float(v) for v in np.asarray(PLACE) + rng.uniform(-JITTER, JITTER, 3))
-        mask = instance_mask({"objects": objects}, Camera(place, 240, 160))
-        if (np.bincount(mask.ravel(), minlength=count + 1)[1:] >= needed).all():
+        mask = instance_mask({"objects": objects}, Camera(place, MIN_PIXELS_WIDTH, mask_height))
+        if (np.bincount(mask.ravel(), minlength=count + 1)[1:] >= MIN_PIXELS).all():
             break
     pixels = Camera(place, width, height).project([o["3d_coords"] for o in objects])
     for thing, (x, y, depth) in zip(objects, pixels, strict=True):
