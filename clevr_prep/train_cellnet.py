@@ -9,7 +9,6 @@ cellnet.json (how they were made and how good they are).
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from clevr_prep.backbones.base import BackboneError
 from clevr_prep.backbones.cellnet import WEIGHTS, load_cellnet
 from clevr_prep.pretraining.data import SceneDataError, find_scenes
 from clevr_prep.pretraining.evaluate import evaluate, report
-from clevr_prep.pretraining.export import export_weights
+from clevr_prep.pretraining.export import export_weights, record
 from clevr_prep.pretraining.run import TrainingRun
 
 
@@ -37,7 +36,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", help="split to use (train; val with --evaluate)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="weights to measure")
     parser.add_argument("--out", type=Path, default=Path("runs/cellnet"), help="folder of the run")
-    parser.add_argument("--validate", type=Path, help="dataset whose val split is measured")
+    parser.add_argument(
+        "--validate",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="DATASET",
+        help="measure on the val split of these as well; the first also during training",
+    )
     parser.add_argument("--steps", type=int, default=6000, help="optimiser steps (default 6000)")
     parser.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
     parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
@@ -64,7 +70,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> None:
     """Run the training to its end, continuing an interrupted one, and write the weights."""
     pairs = [pair for root in args.datasets for pair in find_scenes(root, args.split or "train")]
-    validation = find_scenes(args.validate, "val") if args.validate else []
+    validation = {root.name: find_scenes(root, "val") for root in args.validate}
+    first = next(iter(validation.values()), [])[:200]
     args.out.mkdir(parents=True, exist_ok=True)
     run = TrainingRun(
         pairs,
@@ -85,25 +92,24 @@ def train(args: argparse.Namespace) -> None:
         for losses in run:
             bar.update(1)
             bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in losses.items()), refresh=False)
-            if validation and run.step % args.every == 0 and run.step < args.steps:
-                tqdm.write(report(f"step {run.step}", evaluate(run.average, validation[:200])))
-    card = {
-        "training": {
+            if first and run.step % args.every == 0 and run.step < args.steps:
+                tqdm.write(report(f"step {run.step}", evaluate(run.average, first)))
+    path = export_weights(run.average, pairs, args.out)
+    record(
+        path,
+        command="python -m clevr_prep.train_cellnet " + " ".join(sys.argv[1:]),
+        training={
             **run.settings,
             "images": len(pairs),
             "minutes": round((time.monotonic() - started) / 60, 1),
-            "torch_threads": torch.get_num_threads(),
+            "threads": torch.get_num_threads(),
         },
-        "command": "python -m clevr_prep.train_cellnet " + " ".join(sys.argv[1:]),
-    }
-    path = export_weights(run.average, pairs, args.out, card=card)
-    if validation:
-        result = evaluate(load_cellnet(path), validation)
-        print(report("validation", result))
-        card_path = path.with_suffix(".json")
-        card = json.loads(card_path.read_text())
-        card["validation"] = {"images": len(validation), **result}
-        card_path.write_text(json.dumps(card, indent=2) + "\n")
+    )
+    network = load_cellnet(path)
+    measured = {name: evaluate(network, pairs) for name, pairs in validation.items()}
+    for name, result in measured.items():
+        print(report(name, result))
+    record(path, validation=measured)
     print(f"weights: {path}, card: {path.with_suffix('.json')}")
 
 

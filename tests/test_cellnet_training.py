@@ -314,7 +314,7 @@ def test_command_line_trains_exports_and_evaluates(dataset, tmp_path, capsys):
     card = json.loads((out / "cellnet.json").read_text())
     assert card["training"]["images"] == 4
     assert card["training"]["seed"] == 0
-    assert 0 <= card["validation"]["all_four"] <= 1
+    assert 0 <= card["validation"][dataset.name]["all_four"] <= 1
     network = load_cellnet(out / "cellnet.pt")
     assert card["parameters"] == sum(p.numel() for p in network.trunk.parameters())
     data = SceneCells(find_scenes(dataset, "train"))

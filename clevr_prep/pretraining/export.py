@@ -35,9 +35,7 @@ def feature_scale(
     return scale.clamp_min(float(scale.mean()) / MAX_AMPLIFICATION)
 
 
-def export_weights(
-    network: CellNet, pairs: Sequence[tuple[Path, dict]], folder: Path, *, card: dict
-) -> Path:
+def export_weights(network: CellNet, pairs: Sequence[tuple[Path, dict]], folder: Path) -> Path:
     """Write cellnet.pt (float16, ready for inference) and cellnet.json (its card) to a folder.
 
     Batch normalisation is folded into the convolutions, and each feature is divided by its root
@@ -46,8 +44,7 @@ def export_weights(
     Args:
         network: trained CellNet; left as it is.
         pairs: (image file, scene) to take the feature scale from.
-        folder: where the files go.
-        card: facts for the card.
+        folder: where the files go; a card there is replaced.
 
     Returns:
         Path of cellnet.pt.
@@ -61,13 +58,20 @@ def export_weights(
     state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
     torch.save(state, temporary)
     os.replace(temporary, path)
-    card = {
-        **card,
-        "parameters": sum(parameter.numel() for parameter in network.trunk.parameters()),
-        "feature_scale": "each feature divided by its root mean square over training cells, or "
+    path.with_suffix(".json").unlink(missing_ok=True)
+    record(
+        path,
+        parameters=sum(parameter.numel() for parameter in network.trunk.parameters()),
+        feature_scale="each feature divided by its root mean square over training cells, or "
         f"by 1/{MAX_AMPLIFICATION:g} of the mean of these if that is more",
         # Over the values as the backbone loads them: what feature stores record.
-        "weights_sha256": state_sha256(load_cellnet(path).trunk),
-    }
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+        weights_sha256=state_sha256(load_cellnet(path).trunk),
+    )
     return path
+
+
+def record(weights: Path, **facts) -> None:
+    """Add facts to the JSON card beside a weights file; the card is made when there is none."""
+    path = weights.with_suffix(".json")
+    card = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(card | facts, indent=2) + "\n")

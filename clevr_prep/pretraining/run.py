@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from clevr_prep.backbones.base import BackboneError
@@ -20,6 +21,12 @@ WARM_UP = 0.03
 FINAL_LR = 0.01
 MAX_NORM = 5.0
 EMA_DECAY = 0.998
+
+
+def average_weights(averages: list[Tensor], values: list[Tensor], updates: Tensor | int) -> None:
+    """Move averages towards values in place, faster at first so that the start is forgotten."""
+    decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
+    torch._foreach_lerp_(averages, values, 1 - decay)
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
@@ -86,7 +93,7 @@ class TrainingRun:
         self.data = AugmentedSceneCells(pairs, seed=seed, mirror=mirror)
         torch.manual_seed(seed)
         self.network = CellNet(stages=stages).to(memory_format=torch.channels_last)
-        self._averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+        self._averaged = AveragedModel(self.network, multi_avg_fn=average_weights)
         kernels, others = [], []
         for name, parameter in self.network.named_parameters():
             kernel = parameter.ndim == 4 and not name.endswith("position")
