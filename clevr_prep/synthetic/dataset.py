@@ -160,7 +160,13 @@ def _assemble(out: Path, work: Path, settings: Settings, split: str, count: int)
             files[kind][0].write(f'{{"info": {json.dumps(info)}, "{kind}": [')
         written = dict.fromkeys(kinds, 0)
         for start, stop in _ranges(count):
-            chunk = read_chunk(chunk_path(work, split, start, stop))
+            path = chunk_path(work, split, start, stop)
+            try:
+                chunk = read_chunk(path)
+            except (OSError, EOFError, ValueError) as error:
+                raise DatasetError(
+                    f"{path} is damaged, delete it and start again: {error}"
+                ) from None
             report.add(chunk["scenes"], chunk["questions"])
             for kind in kinds:
                 for item in chunk[kind]:
@@ -200,6 +206,9 @@ def build_dataset(
     if unknown:
         raise ValueError(f"unknown split {unknown[0]!r}, must be one of {', '.join(SPLITS)}")
     counts = {split: counts.get(split, 0) for split in SPLITS}
+    for split, count in counts.items():
+        if count < 0:
+            raise ValueError(f"{split} is {count}, must be at least 0")
     work = _check_folder(out, settings, counts)
     todo = _missing(out, work, counts)
     if todo:
