@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .questions import AnswerBalance, generate_questions
+from .balance import AnswerBalance
 from .renderer import render_scene
 from .scenes import sample_scene
 
@@ -106,6 +106,9 @@ def make_chunk(out: Path, work: Path, settings: Settings, split: str, start: int
 
     `tick()` is called after each image.
     """
+    if settings.questions_per_image:
+        # Only here: its vocabulary brings the whole model package, slow to load, along.
+        from .questions import generate_questions
     balance = AnswerBalance()
     scenes, questions = [], []
     for index in range(start, stop):

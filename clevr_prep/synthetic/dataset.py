@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 
@@ -86,7 +87,10 @@ def _missing(out: Path, work: Path, counts: dict[str, int]) -> list[tuple[str, i
     for split, count in counts.items():
         if not count:
             continue
-        there = set(os.listdir(out / "images" / split))
+        folder = out / "images" / split
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+        there = set(os.listdir(folder))
         for start, stop in _ranges(count):
             whole = all(image_name(split, i) in there for i in range(start, stop))
             if not (whole and chunk_path(work, split, start, stop).exists()):
@@ -94,14 +98,14 @@ def _missing(out: Path, work: Path, counts: dict[str, int]) -> list[tuple[str, i
     return todo
 
 
-# What a worker process keeps: the shared count of finished images.
-_worker: dict = {}
+# What a worker process shares with its parent: the count of finished images, and when to stop.
+_shared: dict = {}
 
 
-def _enter_worker(counter) -> None:
+def _enter_worker(counter, stop) -> None:
     """Leave interrupts to the parent process, and end soon after it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker["counter"] = counter
+    _shared.update(counter=counter, stop=stop)
     parent = os.getppid()
 
     def watch():
@@ -113,9 +117,10 @@ def _enter_worker(counter) -> None:
 
 
 def _tick() -> None:
-    counter = _worker["counter"]
-    with counter.get_lock():
-        counter.value += 1
+    if _shared["stop"].is_set():
+        raise RuntimeError("stopped")
+    with _shared["counter"].get_lock():
+        _shared["counter"].value += 1
 
 
 def _run_chunk(*arguments) -> None:
@@ -133,8 +138,8 @@ def _make_missing(out, work, settings, todo, workers: int, progress: bool) -> No
         split, start, _ = todo[0]
         render_scene(make_scene(settings, split, start))
         context = multiprocessing.get_context("spawn")
-        counter = context.Value("q", 0)
-        pool = ProcessPoolExecutor(workers, context, _enter_worker, (counter,))
+        counter, stop = context.Value("q", 0), context.Event()
+        pool = ProcessPoolExecutor(workers, context, _enter_worker, (counter, stop))
         try:
             pending = {pool.submit(_run_chunk, out, work, settings, *chunk) for chunk in todo}
             while pending:
@@ -142,8 +147,13 @@ def _make_missing(out, work, settings, todo, workers: int, progress: bool) -> No
                 bar.update(counter.value - bar.n)
                 for future in done:
                     future.result()
+        except BrokenProcessPool:
+            raise DatasetError(
+                "a worker process died; the same command goes on from here"
+            ) from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _assemble(out: Path, work: Path, settings: Settings, split: str, count: int) -> dict:

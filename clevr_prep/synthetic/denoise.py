@@ -9,7 +9,7 @@ from .tracer import MIXED
 # With half weight at its ends a row of five has the period of the sampling blocks, four pixels.
 WEIGHTS = np.array([0.5, 1.0, 1.0, 1.0, 0.5])
 # Cosines between normals below which neighbours keep to themselves.
-DIFFUSE_BEND, METAL_BEND = 0.93, 0.985
+DIFFUSE_BEND, METAL_BEND, SHADOW_BEND = 0.93, 0.985, 0.999
 # How far shadows are smoothed, in pixels.
 SHADOW_REACH = 1
 
@@ -66,7 +66,7 @@ def develop(light, lit, bounced, tint, owner, normals, metal, samples, image):
                 bend = METAL_BEND if i >= 0 and metal[i] else DIFFUSE_BEND
                 r, g, b = _average(bounced, owner, normals, bend, y, x, 2)
             if lit[y, x, 3] > 0.0:
-                er, eg, eb = _average(lit, owner, normals, 0.999, y, x, SHADOW_REACH)
+                er, eg, eb = _average(lit, owner, normals, SHADOW_BEND, y, x, SHADOW_REACH)
                 r, g, b = r + er, g + eg, b + eb
             scale = 1.0 / samples
             r = scale * (light[y, x, 0] + tint[y, x, 0] * r)

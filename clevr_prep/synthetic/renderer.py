@@ -10,9 +10,12 @@ from .tracer import World, trace
 from .visibility import TILE, cover, tile_masks
 
 SHAPES = {"cube": CUBE, "sphere": SPHERE, "cylinder": CYLINDER}
+# Squared bounding radius for radius one.
 BOUND = {CUBE: 3.0, SPHERE: 1.0, CYLINDER: 2.0}
 SIZES = {"large": 0.7, "small": 0.35}
+# Share of white gloss on rubber.
 GLOSS = 0.01
+# CLEVR's colours; a 255th of each is the linear albedo.
 COLOURS = {
     "gray": (87, 87, 87),
     "red": (173, 35, 35),
@@ -71,7 +74,8 @@ def render(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Path-trace a scene: (image uint8 [H, W, 3], instance mask uint8 [H, W]).
 
-    `samples` rays go through each pixel and a quarter as many bounce off diffuse surfaces.
+    `samples` rays go through each pixel and find out what light
+    bounces there; on the ground a quarter as many do.
     `lamp_jitter` [3, 3] moves key, fill and back lamp, in world units. The same arguments give
     the same image.
     """

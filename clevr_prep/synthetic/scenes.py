@@ -7,9 +7,9 @@ and seed. With them `renderer.render_scene` makes the same image again.
 import numpy as np
 
 from .camera import JITTER, PLACE, Camera, directions
-from .renderer import COLOURS, SIZES, instance_mask
+from .renderer import COLOURS, SHAPES, SIZES, instance_mask
 
-SHAPES = ("cube", "sphere", "cylinder")
+SHAPE_NAMES = tuple(SHAPES)
 MATERIALS = ("rubber", "metal")
 AREA = 3.0
 MIN_DISTANCE = 0.25
@@ -23,7 +23,7 @@ _TRIES = 50
 
 _HALF = ("gray", "blue", "brown", "yellow"), ("red", "green", "purple", "cyan")
 COGENT = {
-    None: {shape: tuple(COLOURS) for shape in SHAPES},
+    None: {shape: tuple(COLOURS) for shape in SHAPE_NAMES},
     "A": {"cube": _HALF[0], "cylinder": _HALF[1], "sphere": tuple(COLOURS)},
     "B": {"cube": _HALF[1], "cylinder": _HALF[0], "sphere": tuple(COLOURS)},
 }
@@ -67,7 +67,7 @@ def _sample_objects(rng: np.random.Generator, count: int, colours: dict) -> list
             break
     objects = []
     for size, (x, y) in zip(sizes, placed, strict=True):
-        shape = SHAPES[rng.integers(len(SHAPES))]
+        shape = SHAPE_NAMES[rng.integers(len(SHAPE_NAMES))]
         objects.append(
             {
                 "color": colours[shape][rng.integers(len(colours[shape]))],
