@@ -30,7 +30,7 @@ prepare: install
 	$(BIN)/python -m clevr_prep.synthetic $(DATA)/clevr --train $(IMAGES) --val $(VAL_IMAGES) \
 		--test 0 --max-objects 6 --max-hops 0
 	$(BIN)/python clevr_prep/data/extract_resnet101_c4.py --backbone cellnet \
-		--data-dir $(DATA)/clevr --out $(DATA)/features
+		--data-dir $(DATA)/clevr --out $(DATA)/features/cellnet
 	$(BIN)/python clevr_prep/data/get_ground_truth_layout.py --data-dir $(DATA)/clevr
 	$(BIN)/python clevr_prep/data/build_clevr_imdb.py --data-dir $(DATA)/clevr --out $(DATA)/imdb
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snmn.lstm import LSTM
@@ -65,7 +66,9 @@ class QuestionEncoder(nn.Module):
         # The vocabulary is small: the input product of its words, once, then a look-up.
         gates = self.lstm.project(self.embedding)  # [words, 2, 4h]
         words = torch.stack([question, question.gather(1, reversal)])  # [2,N,S]
-        gates = torch.stack([gates[:, 0][words[0].t()], gates[:, 1][words[1].t()]], dim=1)
+        gates = torch.stack(
+            [F.embedding(words[k].t(), gates[:, k]) for k in range(2)], dim=1
+        )  # [S,2,N,4h]
         hidden, _ = self.lstm.recur(gates)  # [S,2,N,h]
 
         forward, backward = hidden.permute(1, 2, 0, 3)  # [N,S,h] each
@@ -79,7 +82,7 @@ class QuestionEncoder(nn.Module):
         backward = backward.gather(1, reversal[..., None].expand_as(backward))
         states = torch.cat([forward, backward], dim=2) * mask[..., None]
         return EncodedQuestion(
-            embeddings=self.embedding[question],
+            embeddings=F.embedding(question, self.embedding),
             states=states,
             summary=summary,
             mask=mask.to(states.dtype),
