@@ -1,3 +1,5 @@
+import json
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -9,7 +11,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import functional as TF
 
 from clevr_prep.backbones import BACKBONES, BackboneError, build_backbone
-from clevr_prep.backbones.cellnet import HEADS, CellNet, load_cellnet
+from clevr_prep.backbones.cellnet import HEADS, WEIGHTS, CellNet, load_cellnet
+from clevr_prep.pretraining.data import find_scenes
+from clevr_prep.pretraining.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +198,26 @@ def test_cellnet_is_small_and_reads_float16_weights(tmp_path, images):
     torch.testing.assert_close(
         loaded.trunk(inputs).permute(0, 2, 3, 1).detach(), features, rtol=1e-4, atol=1e-4
     )
+
+
+def test_shipped_weights_fit_their_card():
+    card = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    backbone = build_backbone("cellnet")
+    assert backbone.attributes["weights_sha256"] == card["weights_sha256"]
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == card["parameters"]
+    assert WEIGHTS.stat().st_size < 5_000_000
+
+
+GENUINE = Path(__file__).resolve().parents[1].parent / "shared" / "real_clevr_dev"
+
+
+@pytest.mark.skipif(not GENUINE.is_dir(), reason="the genuine images are not part of the project")
+def test_shipped_weights_see_the_objects_of_genuine_images():
+    card = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    result = evaluate(load_cellnet(), find_scenes(GENUINE, "val"))
+    assert result["objects"] == 575
+    assert result["recall"] > 0.98
+    assert result["precision"] > 0.98
+    assert result["all_four"] > 0.95
+    for name in ("recall", "precision", "all_four"):
+        assert result[name] == pytest.approx(card["validation"][GENUINE.name][name], abs=0.01)
