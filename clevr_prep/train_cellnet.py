@@ -106,7 +106,7 @@ def train(args: argparse.Namespace) -> None:
         },
     )
     network = load_cellnet(path)
-    measured = {name: evaluate(network, pairs) for name, pairs in validation.items()}
+    measured = {name: evaluate(network, found) for name, found in validation.items()}
     for name, result in measured.items():
         print(report(name, result))
     record(path, validation=measured)
