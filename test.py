@@ -19,7 +19,7 @@ from snmn.data import CLEVRDataModule, DataError
 from snmn.feature_store import FeatureStoreError
 from snmn.imdb import ImdbError
 from snmn.predictions import accuracy_table, prediction_rows, write_csv
-from snmn.training import SNMNTraining
+from snmn.training import SNMNTraining, quiet_lightning
 
 
 def load_training(config: Config, path: str) -> SNMNTraining:
@@ -60,6 +60,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Command line; see the module's docstring."""
     given = parse()
+    quiet_lightning()
     config, notes = load_config(given.config, given.overrides)
     for note in notes:
         print(f"note: {note}")

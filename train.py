@@ -29,7 +29,7 @@ from snmn.feature_store import FeatureStoreError
 from snmn.imdb import Imdb, ImdbError
 from snmn.published import loss_arguments, model_arguments
 from snmn.question_source import StoredQuestions
-from snmn.training import SNMNTraining
+from snmn.training import SNMNTraining, quiet_lightning
 
 
 def build_training(config: Config) -> SNMNTraining:
@@ -148,6 +148,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Command line; see the module's docstring."""
     given = parse()
+    quiet_lightning()
     config, notes = load_config(given.config, given.overrides)
     for note in notes:
         print(f"note: {note}")

@@ -4,7 +4,9 @@ Differences from the PyTorch adaptation: one step serves all three stages; the l
 of `snmn.losses`; validation and testing use the moving average of the weights (`snmn.ema`).
 """
 
+import logging
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,13 @@ from snmn.losses import SNMNLoss, module_entropy
 from snmn.metrics import AccuracyByGroup, layout_correct
 from snmn.model import SNMNOutput, build_model
 from snmn.optimiser import TFAdam
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's advertisements and advice on defaults out of the terminal."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for module in ("pytorch_lightning", "lightning_fabric"):
+        warnings.filterwarnings("ignore", module=module)
 
 
 def learning_rate_scale(step: int, *, schedule: str, warmup: int, max_steps: int) -> float:
