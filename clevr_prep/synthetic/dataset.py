@@ -98,14 +98,18 @@ def _missing(out: Path, work: Path, counts: dict[str, int]) -> list[tuple[str, i
     return todo
 
 
-# What a worker process shares with its parent: the count of finished images, and when to stop.
+# A worker's view of the board it shares with its parent: place 0 tells it to stop, and its own
+# place counts its images. The board has no lock, so that no process can die or be interrupted
+# while it holds one.
 _shared: dict = {}
 
 
-def _enter_worker(counter, stop) -> None:
+def _enter_worker(board, arrivals) -> None:
     """Leave interrupts to the parent process, and end soon after it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _shared.update(counter=counter, stop=stop)
+    with arrivals.get_lock():
+        arrivals.value += 1
+        _shared.update(board=board, place=arrivals.value)
     parent = os.getppid()
 
     def watch():
@@ -117,10 +121,10 @@ def _enter_worker(counter, stop) -> None:
 
 
 def _tick() -> None:
-    if _shared["stop"].is_set():
+    board = _shared["board"]
+    if board[0]:
         raise RuntimeError("stopped")
-    with _shared["counter"].get_lock():
-        _shared["counter"].value += 1
+    board[_shared["place"]] += 1
 
 
 def _run_chunk(*arguments) -> None:
@@ -138,13 +142,13 @@ def _make_missing(out, work, settings, todo, workers: int, progress: bool) -> No
         split, start, _ = todo[0]
         render_scene(make_scene(settings, split, start))
         context = multiprocessing.get_context("spawn")
-        counter, stop = context.Value("q", 0), context.Event()
-        pool = ProcessPoolExecutor(workers, context, _enter_worker, (counter, stop))
+        board, arrivals = context.RawArray("q", workers + 1), context.Value("q", 0)
+        pool = ProcessPoolExecutor(workers, context, _enter_worker, (board, arrivals))
         try:
             pending = {pool.submit(_run_chunk, out, work, settings, *chunk) for chunk in todo}
             while pending:
                 done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
-                bar.update(counter.value - bar.n)
+                bar.update(sum(board) - bar.n)
                 for future in done:
                     future.result()
         except BrokenProcessPool:
@@ -152,7 +156,7 @@ def _make_missing(out, work, settings, todo, workers: int, progress: bool) -> No
                 "a worker process died; the same command goes on from here"
             ) from None
         finally:
-            stop.set()
+            board[0] = 1
             pool.shutdown(wait=True, cancel_futures=True)
 
 
