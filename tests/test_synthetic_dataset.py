@@ -147,6 +147,18 @@ def test_killed_command_goes_on(tmp_path):
         assert len(read(out, "scenes", split)["scenes"]) == 25
 
 
+def test_failing_worker_is_reported(tmp_path):
+    build(tmp_path, {"train": 5})
+    folder = tmp_path / "images" / "train"
+    (folder / "CLEVR_train_000001.png").unlink()
+    # A folder where a worker's file belongs makes it fail, whoever runs the tests.
+    chunk = tmp_path / ".work" / "train" / "000000-000004.json.gz"
+    chunk.unlink()
+    chunk.mkdir()
+    with pytest.raises(DatasetError, match="worker process failed: IsADirectoryError"):
+        build(tmp_path, {"train": 5}, workers=2)
+
+
 def test_second_run_changes_nothing_and_missing_image_comes_back(whole, tmp_path):
     build(tmp_path)
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}

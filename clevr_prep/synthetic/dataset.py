@@ -1,15 +1,16 @@
 """Builds a CLEVR-format dataset in parallel; a run that was killed is taken up again."""
 
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from tqdm import tqdm
@@ -98,18 +99,14 @@ def _missing(out: Path, work: Path, counts: dict[str, int]) -> list[tuple[str, i
     return todo
 
 
-# A worker's view of the board it shares with its parent: place 0 tells it to stop, and its own
-# place counts its images. The board has no lock, so that no process can die or be interrupted
-# while it holds one.
-_shared: dict = {}
+def _work(board, turns, place, errors, todo, make) -> None:
+    """A worker process: takes one chunk after another until none is left.
 
-
-def _enter_worker(board, arrivals) -> None:
-    """Leave interrupts to the parent process, and end soon after it, however it ends."""
+    `board[place]` counts its images; nobody else writes there, so no lock is needed. `turns`
+    counts the chunks given out. Interrupts are the parent's business, but a worker does not
+    outlive its parent, however that ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with arrivals.get_lock():
-        arrivals.value += 1
-        _shared.update(board=board, place=arrivals.value)
     parent = os.getppid()
 
     def watch():
@@ -117,47 +114,56 @@ def _enter_worker(board, arrivals) -> None:
             time.sleep(1.0)
         os._exit(1)
 
+    def tick():
+        board[place] += 1
+
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _tick() -> None:
-    board = _shared["board"]
-    if board[0]:
-        raise RuntimeError("stopped")
-    board[_shared["place"]] += 1
-
-
-def _run_chunk(*arguments) -> None:
-    make_chunk(*arguments, _tick)
+    try:
+        while True:
+            with turns.get_lock():
+                turn, turns.value = turns.value, turns.value + 1
+            if turn >= len(todo):
+                return
+            make(*todo[turn], tick)
+    except Exception as error:
+        errors.send(f"{type(error).__name__}: {error}")
+        sys.exit(1)
 
 
 def _make_missing(out, work, settings, todo, workers: int, progress: bool) -> None:
     total = sum(stop - start for _, start, stop in todo)
+    make = functools.partial(make_chunk, out, work, settings)
     with tqdm(total=total, unit="image", disable=not progress, desc="rendering") as bar:
         if workers == 1:
             for chunk in todo:
-                make_chunk(out, work, settings, *chunk, bar.update)
+                make(*chunk, bar.update)
             return
         # Compile (or load) the kernels once here: the workers find them in the disk cache.
         split, start, _ = todo[0]
         render_scene(make_scene(settings, split, start))
         context = multiprocessing.get_context("spawn")
-        board, arrivals = context.RawArray("q", workers + 1), context.Value("q", 0)
-        pool = ProcessPoolExecutor(workers, context, _enter_worker, (board, arrivals))
+        board, turns = context.RawArray("q", workers), context.Value("q", 0)
+        receiver, sender = context.Pipe(duplex=False)
+        team = [
+            context.Process(target=_work, args=(board, turns, k, sender, todo, make), daemon=True)
+            for k in range(min(workers, len(todo)))
+        ]
         try:
-            pending = {pool.submit(_run_chunk, out, work, settings, *chunk) for chunk in todo}
-            while pending:
-                done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+            for worker in team:
+                worker.start()
+            alive = team
+            while alive:
+                wait([worker.sentinel for worker in alive], timeout=0.5)
+                alive = [worker for worker in team if worker.is_alive()]
                 bar.update(sum(board) - bar.n)
-                for future in done:
-                    future.result()
-        except BrokenProcessPool:
-            raise DatasetError(
-                "a worker process died; the same command goes on from here"
-            ) from None
+                if any(worker.exitcode for worker in team):
+                    why = receiver.recv() if receiver.poll() else "it was killed"
+                    raise DatasetError(f"a worker process failed: {why}")
         finally:
-            board[0] = 1
-            pool.shutdown(wait=True, cancel_futures=True)
+            # Files are written whole or not at all, so a worker can be stopped at any moment.
+            for worker in team:
+                if worker.is_alive():
+                    worker.terminate()
 
 
 def _assemble(out: Path, work: Path, settings: Settings, split: str, count: int) -> dict:
