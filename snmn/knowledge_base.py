@@ -126,12 +126,11 @@ class KnowledgeBaseEncoder(nn.Module):
         return KnowledgeBase(cells, num_questions // images)
 
     def fit_normalization(self, sample: Tensor) -> None:
-        """Take centre and scale from sample features [I,H,W,D].
+        """Take centre and scale from sample features [I,H,W,D]: each channel's mean, one scale.
 
-        The centre is each channel's median: most cells show empty ground, whose features become
-        about zero, so that even flat attention averages objects rather than ground. Published
-        training spends its first tens of thousands of steps on finding them.
+        What all cells have in common then averages to nothing, so that even flat attention, which
+        training starts with, passes on what is special about an image.
         """
         cells = sample.float().flatten(0, 2)
-        self.feature_centre.copy_(cells.median(dim=0).values)
+        self.feature_centre.copy_(cells.mean(dim=0))
         self.feature_scale.copy_(1 / (cells - self.feature_centre).std())
