@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from snmn.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS
+
 TASKS = ("vqa", "loc", "joint")
 
 
@@ -136,6 +138,8 @@ class Train:
     USE_SHARPEN_LOSS: bool = False
     SHARPEN_LOSS_TYPE: str = "entropy"
     SHARPEN_LOSS_WEIGHT: float = 1e-5
+    SHARPEN_LOSS_SCALING_TYPE: str = "warmup_scaling"  # linear, or func_scaling
+    SHARPEN_LOSS_SCALING_FUNC: str = ""  # with func_scaling, a name in snmn.losses
     SHARPEN_SCHEDULE_BEGIN: int = 500
     SHARPEN_SCHEDULE_END: int = 10000
     SNAPSHOT_DIR: str = "./runs/%s/"  # %s is EXP_NAME
@@ -198,8 +202,6 @@ IGNORED = {
     "MODEL.W_IMG": "box sizes come from each image's real size",
     "TRAIN.LOG_DIR": "logs lie beside the checkpoints in SNAPSHOT_DIR",
     "TRAIN.BBOX_IOU_THRESH": "a box is correct at IoU 0.5, as published",
-    "TRAIN.SHARPEN_LOSS_SCALING_TYPE": "SHARPEN_SCHEDULE_BEGIN and END give the scale",
-    "TRAIN.SHARPEN_LOSS_SCALING_FUNC": "source text in a configuration is never evaluated",
     "TEST.SNAPSHOT_FILE": _FOUND_BY_NAME,
     "TEST.ITER": _FOUND_BY_NAME,
     "TEST.BBOX_IOU_THRESH": "a box is correct at IoU 0.5, as published",
@@ -344,9 +346,17 @@ def _check(config: Config) -> None:
     train, model = config.TRAIN, config.MODEL
     _check_patterns(config)
     choices = {
-        "TRAIN.SHARPEN_LOSS_TYPE": (train.SHARPEN_LOSS_TYPE, ("entropy", "max_prob")),
+        "TRAIN.SHARPEN_LOSS_TYPE": (train.SHARPEN_LOSS_TYPE, SHARPEN_LOSS_TYPES),
+        "TRAIN.SHARPEN_LOSS_SCALING_TYPE": (
+            train.SHARPEN_LOSS_SCALING_TYPE,
+            ("warmup_scaling", "func_scaling"),
+        ),
         "TRAIN.SOLVER.SCHEDULE": (train.SOLVER.SCHEDULE, ("constant", "cosine")),
     }
+    if train.SHARPEN_LOSS_SCALING_TYPE == "func_scaling":
+        # The original evaluated whatever text stood there; only names are known here.
+        function = (train.SHARPEN_LOSS_SCALING_FUNC, tuple(SHARPEN_SCALINGS))
+        choices["TRAIN.SHARPEN_LOSS_SCALING_FUNC"] = function
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")

@@ -4,6 +4,7 @@ Each is returned under its own name, already times its weight, so that their sum
 minimised and each can be logged.
 """
 
+import math
 from typing import Protocol
 
 import torch
@@ -14,6 +15,14 @@ from snmn.heads import offsets_at
 from snmn.model import SNMNOutput
 
 SHARPEN_LOSS_TYPES = ("entropy", "max_prob")
+# How the sharpen loss rises between the schedule's begin (0) and end (1). The original evaluated
+# source text from its configuration (SHARPEN_LOSS_SCALING_FUNC); here a function has a name.
+SHARPEN_SCALINGS = {
+    "linear": lambda progress: progress,
+    "quadratic": lambda progress: progress**2,
+    "cosine": lambda progress: 0.5 - 0.5 * math.cos(math.pi * progress),
+    "constant": lambda progress: 1.0,
+}
 
 
 class Targets(Protocol):
@@ -30,7 +39,7 @@ def module_entropy(probs: Tensor) -> Tensor:
     return -(probs * torch.log(probs.clamp_min(1e-5))).sum(dim=-1)
 
 
-def warmup_scale(step: int, begin: int, end: int) -> float:
+def schedule_progress(step: int, begin: int, end: int) -> float:
     """0 before ``begin``, 1 after ``end``, linear in between (SHARPEN_SCHEDULE_*)."""
     if step >= end:
         return 1.0
@@ -40,7 +49,8 @@ def warmup_scale(step: int, begin: int, end: int) -> float:
 class SNMNLoss(nn.Module):
     """The weighted sum of losses that a configuration asks for.
 
-    A weight of None switches a loss off. sharpen_begin and sharpen_end are training steps.
+    A weight of None switches a loss off. sharpen_begin and sharpen_end are training steps, and
+    sharpen_scaling one of `SHARPEN_SCALINGS`.
     """
 
     def __init__(
@@ -55,11 +65,15 @@ class SNMNLoss(nn.Module):
         sharpen_type: str = "entropy",
         sharpen_begin: int = 0,
         sharpen_end: int = 0,
+        sharpen_scaling: str = "linear",
         weight_decay: float = 0.0,
     ):
         super().__init__()
         if sharpen_type not in SHARPEN_LOSS_TYPES:
             raise ValueError(f"sharpen_type must be one of {SHARPEN_LOSS_TYPES}")
+        if sharpen_scaling not in SHARPEN_SCALINGS:
+            raise ValueError(f"sharpen_scaling must be one of {', '.join(SHARPEN_SCALINGS)}")
+        self.sharpen_scaling = SHARPEN_SCALINGS[sharpen_scaling]
         self.answer_weight, self.layout_weight = answer_weight, layout_weight
         self.cell_weight, self.offset_weight = cell_weight, offset_weight
         self.reconstruction_weight = reconstruction_weight
@@ -90,7 +104,8 @@ class SNMNLoss(nn.Module):
                 output.reconstruction_logits, batch.question, batch.length
             )
         if self.sharpen_weight is not None:
-            scale = warmup_scale(step, self.sharpen_begin, self.sharpen_end)
+            progress = schedule_progress(step, self.sharpen_begin, self.sharpen_end)
+            scale = self.sharpen_scaling(progress)
             losses["sharpen"] = self.sharpen_weight * scale * self._sharpness(output.module_probs)
         if self.weight_decay:
             losses["l2"] = self.weight_decay * l2_regularisation(model)

@@ -85,5 +85,10 @@ def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:
         "sharpen_type": flat["TRAIN.SHARPEN_LOSS_TYPE"],
         "sharpen_begin": flat["TRAIN.SHARPEN_SCHEDULE_BEGIN"],
         "sharpen_end": flat["TRAIN.SHARPEN_SCHEDULE_END"],
+        "sharpen_scaling": (
+            flat["TRAIN.SHARPEN_LOSS_SCALING_FUNC"]
+            if flat["TRAIN.SHARPEN_LOSS_SCALING_TYPE"] == "func_scaling"
+            else "linear"
+        ),
         "weight_decay": flat["TRAIN.WEIGHT_DECAY"],
     }

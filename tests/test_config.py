@@ -53,6 +53,11 @@ def test_every_shipped_config_builds(path):
         ("MODEL:\n  BUILD_VQA: False\n", "build one"),
         ("IMDB_FILE: imdb.h5\n", "IMDB_FILE must contain %s"),
         ("TRAIN:\n  SHARPEN_LOSS_TYPE: max\n", "must be one of entropy, max_prob"),
+        (
+            "TRAIN:\n  SHARPEN_LOSS_SCALING_TYPE: func_scaling\n"
+            "  SHARPEN_LOSS_SCALING_FUNC: 'lambda step: step'\n",
+            "must be one of linear, quadratic, cosine, constant",
+        ),
         ("TRAIN:\n  QUESTIONS_PER_IMAGE: 7\n", "not a multiple"),
         ("TRAIN:\n  DROPOUT_KEEP_PROB: 0\n", "probability above 0"),
         (

@@ -9,7 +9,13 @@ import torch
 from snmn import build_model, load_model
 from snmn.checkpoint import CheckpointError, read_checkpoint, save_model
 from snmn.ema import ExponentialMovingAverage
-from snmn.losses import SNMNLoss, l2_regularisation, module_entropy, warmup_scale
+from snmn.losses import (
+    SHARPEN_SCALINGS,
+    SNMNLoss,
+    l2_regularisation,
+    module_entropy,
+    schedule_progress,
+)
 from snmn.metrics import AccuracyByGroup, layout_correct
 from snmn.model import SNMNOutput
 from snmn.optimiser import TFAdam
@@ -85,9 +91,12 @@ def test_average_starts_from_the_weights_and_follows_each_step():
 
 
 def test_sharpen_schedule_rises_once():
-    scales = [warmup_scale(step, 10, 20) for step in (0, 9, 10, 15, 20, 30)]
+    scales = [schedule_progress(step, 10, 20) for step in (0, 9, 10, 15, 20, 30)]
     assert scales == [0, 0, 0, 0.5, 1, 1]
-    assert warmup_scale(5, 5, 5) == 1.0
+    assert schedule_progress(5, 5, 5) == 1.0
+    for name, scaling in SHARPEN_SCALINGS.items():
+        rise = [scaling(progress) for progress in (0.0, 0.3, 1.0)]
+        assert rise == sorted(rise) and rise[-1] == pytest.approx(1.0), name
 
 
 def test_learning_rate_schedule():
