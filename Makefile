@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # The quick start's size; CI shrinks it.
 IMAGES ?= 4000
 VAL_IMAGES ?= 300
-STEPS ?= 4000
+STEPS ?= 5500
 
 DATA := data/quickstart
 RUN := runs/quickstart
