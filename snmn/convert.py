@@ -114,10 +114,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("config", type=Path, help="yaml file of the run that made the weights")
     parser.add_argument("out", type=Path, help="checkpoint to write")
     given = parser.parse_args(arguments)
-    settings = yaml.safe_load(given.config.read_text(encoding="utf-8")) or {}
     try:
+        settings = yaml.safe_load(given.config.read_text(encoding="utf-8")) or {}
         print(convert(given.weights, settings, given.out))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, yaml.YAMLError) as error:
         sys.exit(f"snmn.convert: {error}")
 
 

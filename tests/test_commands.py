@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
@@ -16,6 +17,7 @@ from clevr_prep.data.get_ground_truth_layout import main as build_layouts
 from clevr_prep.synthetic.questions import generate_questions
 from clevr_prep.synthetic.scenes import sample_scene
 from snmn import load_model
+from snmn.checkpoint import read_checkpoint
 from snmn.feature_store import FeatureWriter
 from snmn.vocabulary import decode, encode
 from tests.tiny_dataset import ATTRIBUTES
@@ -117,6 +119,18 @@ def test_fresh_questions_and_several_an_image(experiment):
     done = run("train.py", experiment / "tiny.yaml", *fresh, *more, "TRAIN.NUM_WORKERS", "1")
     assert done.returncode == 0, done.stderr
     assert (experiment / "runs/fresh/last.ckpt").exists()
+
+
+def test_resuming_ends_where_an_unbroken_run_does(experiment, trained):
+    start = trained / "step=00000002.ckpt"
+    load = ["LOAD", "True", "CHECKPOINT_FILENAME", start, "EXP_NAME", "again"]
+    done = run("train.py", experiment / "tiny.yaml", *load, "-s", "3")
+    assert done.returncode == 0, done.stderr
+    unbroken = read_checkpoint(trained / "last.ckpt")
+    resumed = read_checkpoint(experiment / "runs" / "again" / "last.ckpt")
+    assert resumed["global_step"] == unbroken["global_step"] == STEPS
+    for part in ("state_dict", "ema_state_dict"):
+        torch.testing.assert_close(resumed[part], unbroken[part], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
