@@ -158,10 +158,8 @@ def _localisation(variables: Weights) -> dict[str, Tensor]:
 
 def _reconstruction(variables: Weights, arguments: dict) -> dict[str, Tensor]:
     """Two LSTMs, told apart by the width of what they read, and the output layer."""
-    used = ("input_unit/", "controller/", "kb_batch/", "NMN/", "output_unit")
-    rest = {
-        k: v for k, v in variables.items() if not k.startswith(tuple("model/" + u for u in used))
-    }
+    used = ("input_unit", "controller", "kb_batch", "NMN", "output_unit", "output_unit_loc")
+    rest = {name: value for name, value in variables.items() if name.split("/")[1] not in used}
     state = {}
     for name, kernel in rest.items():
         if not name.endswith("/kernel"):

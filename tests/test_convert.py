@@ -87,9 +87,9 @@ def original_shapes(options):
         if options.get("loc_question"):
             dense("output_unit_loc/fc_question", D, K)
     if options.get("rec"):
-        lstm("rec/encoder/basic_lstm_cell", 9 + E, D)
-        lstm("rec/decoder/basic_lstm_cell", E, D)
-        dense("rec/words", D, 82)
+        lstm("output_unit_rec/encoder/basic_lstm_cell", 9 + E, D)
+        lstm("output_unit_rec/decoder/basic_lstm_cell", E, D)
+        dense("output_unit_rec/words", D, 82)
     return {f"model/{name}": shape for name, shape in shapes.items()}
 
 
