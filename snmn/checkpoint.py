@@ -80,10 +80,7 @@ def model_state(checkpoint: dict[str, Any], *, ema: bool) -> dict[str, Tensor]:
 def save_model(
     path: str | Path, model: SNMN, *, arguments: dict[str, Any], averaged: SNMN | None = None
 ) -> None:
-    """Write a checkpoint outside of training; ``arguments`` are those of `build_model`.
-
-    The file is written beside its place and renamed, so that it is never seen half-written.
-    """
+    """Write a checkpoint outside of training; ``arguments`` are those of `build_model`."""
     checkpoint = {
         "state_dict": {PREFIX + name: value for name, value in model.state_dict().items()},
         "hyper_parameters": {"model": dict(arguments)},
@@ -91,7 +88,11 @@ def save_model(
     }
     if averaged is not None:
         checkpoint["ema_state_dict"] = dict(averaged.named_parameters())
-    path = Path(path)
+    write_atomically(checkpoint, Path(path))
+
+
+def write_atomically(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write beside the file's place and rename, so that it is never seen half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     torch.save(checkpoint, temporary)

@@ -9,6 +9,7 @@ import torch
 from snmn import build_model, load_model
 from snmn.checkpoint import CheckpointError, read_checkpoint, save_model
 from snmn.ema import ExponentialMovingAverage
+from snmn.export import export
 from snmn.losses import (
     SHARPEN_SCALINGS,
     SNMNLoss,
@@ -250,6 +251,17 @@ def test_loading_takes_the_average_unless_told_otherwise(tmp_path):
     for ema, expected in ((True, averaged), (False, raw)):
         loaded = load_model(tmp_path / "both.ckpt", ema=ema)
         torch.testing.assert_close(loaded.state_dict(), expected.state_dict(), rtol=0, atol=0)
+
+
+def test_an_exported_checkpoint_is_the_average_at_a_quarter_of_the_size(tmp_path):
+    raw, averaged = build_model(**SMALL), build_model(**SMALL)
+    save_model(tmp_path / "both.ckpt", raw, arguments=SMALL, averaged=averaged)
+    export(tmp_path / "both.ckpt", tmp_path / "small.ckpt")
+    loaded = load_model(tmp_path / "small.ckpt").state_dict()
+    torch.testing.assert_close(loaded, averaged.state_dict(), rtol=1e-3, atol=1e-4)
+    assert all(value.dtype == torch.float32 for value in loaded.values())
+    weights = torch.load(tmp_path / "small.ckpt", weights_only=True)["state_dict"]
+    assert all(value.dtype == torch.float16 for value in weights.values())
 
 
 def test_unusable_checkpoints_are_named(tmp_path):

@@ -1,0 +1,47 @@
+"""Makes a small checkpoint for sharing: averaged weights only, in float16.
+
+    python -m snmn.export runs/vqa_gt_layout/last.ckpt vqa_gt_layout.ckpt
+
+The result loads like any other checkpoint, with `snmn.load_model` and test.py, but training cannot
+be resumed from it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from snmn.checkpoint import PREFIX, CheckpointError, model_state, read_checkpoint, write_atomically
+
+
+def export(checkpoint: Path, out: Path) -> int:
+    """Write the small checkpoint; returns its size in bytes."""
+    full = read_checkpoint(checkpoint)
+    state = model_state(full, ema=True)
+    small = {
+        "state_dict": {PREFIX + name: value.half() for name, value in state.items()},
+        "hyper_parameters": full["hyper_parameters"],
+        "vocabularies": full["vocabularies"],
+    }
+    write_atomically(small, out)
+    return out.stat().st_size
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m snmn.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkpoint", type=Path, help="made by train.py or snmn.convert")
+    parser.add_argument("out", type=Path, help="checkpoint to write")
+    given = parser.parse_args(arguments)
+    try:
+        size = export(given.checkpoint, given.out)
+    except (CheckpointError, OSError) as error:
+        sys.exit(f"snmn.export: {error}")
+    print(f"{given.out}: {size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
