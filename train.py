@@ -162,7 +162,8 @@ def main() -> None:
         ckpt_path=resume_path(config, directory),
         weights_only=True,
     )
-    print(f"checkpoints: {directory}/last.ckpt and {trainer.checkpoint_callback.best_model_path}")
+    best = Path(trainer.checkpoint_callback.best_model_path).name
+    print(f"checkpoints: {directory}/last.ckpt" + (f", best on validation: {best}" if best else ""))
 
 
 USER_ERRORS = (
