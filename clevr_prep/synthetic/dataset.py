@@ -30,7 +30,7 @@ from .renderer import render_scene
 from .report import Report
 
 WORK = ".work"
-VERSION = 1
+VERSION = 2
 
 
 class DatasetError(ValueError):
