@@ -27,6 +27,11 @@ class EncodedQuestions:
         question_index: [n] row in the imdb, -1 for questions that are in none.
         question_type: [n] index into the source's type names, ``UNKNOWN`` without a program.
         hops: [n] steps from object to object, ``UNKNOWN`` without a program.
+        box: [n, 4] float32, the box [x, y, w, h] that a referring expression is about, in pixels
+            of its image; its last pixel is (x + w - 1, y + h - 1). A row of NaN where nobody
+            knows the box; None without boxes.
+        image_size: [n, 2] (width, height) of each question's image in pixels; None for questions
+            that have an answer instead of a box.
     """
 
     question: np.ndarray
@@ -36,13 +41,15 @@ class EncodedQuestions:
     question_index: np.ndarray
     question_type: np.ndarray
     hops: np.ndarray
+    box: np.ndarray | None = None
+    image_size: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.length)
 
     @classmethod
     def concatenate(cls, parts: Sequence["EncodedQuestions"]) -> "EncodedQuestions":
-        """All parts one after the other; they must agree in S and T."""
+        """All parts one after the other; they must agree in S, T and what they have."""
         columns = {}
         for column in fields(cls):
             arrays = [getattr(part, column.name) for part in parts]

@@ -17,7 +17,8 @@ from clevr_prep.data.get_ground_truth_layout import DatasetError, write_layouts
 from clevr_prep.encoding import ProgramFacts, QuestionEncoder
 from clevr_prep.json_stream import JsonArray, JsonStreamError
 from clevr_prep.synthetic.programs import QUESTION_TYPES, hops, question_type
-from snmn.imdb import Imdb, ImdbError, ImdbWriter
+from snmn.imdb import Imdb, ImdbError
+from snmn.imdb_writer import ImdbWriter
 from snmn.vocabulary import ANSWERS, MODULES, UnknownWordError, decode, encode
 from tests.tiny_dataset import image_name, question, write_questions
 

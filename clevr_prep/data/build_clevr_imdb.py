@@ -22,7 +22,8 @@ from clevr_prep.encoding import ProgramFacts, QuestionEncoder  # noqa: E402
 from clevr_prep.json_stream import JsonArray, JsonStreamError  # noqa: E402
 from clevr_prep.layouts import expert_layout  # noqa: E402
 from clevr_prep.synthetic.programs import QUESTION_TYPES  # noqa: E402
-from snmn.imdb import Imdb, ImdbError, ImdbWriter  # noqa: E402
+from snmn.imdb import Imdb, ImdbError  # noqa: E402
+from snmn.imdb_writer import ImdbWriter  # noqa: E402
 from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
 
 DEFAULT_ROOT = REPOSITORY / "clevr_prep" / "clevr_dataset"

@@ -4,7 +4,8 @@ A program is a list of nodes ``{"function": name, "inputs": [node indices], "val
 [words]}`` as in CLEVR v1.0 (Johnson et al. 2017). ``function`` may be called ``type`` and
 ``value_inputs`` may be called ``side_inputs``, as the generator of CLEVR names them. Nodes may
 stand in any order as long as they form a directed acyclic graph; the answer is that of the one
-node that no other node uses (scenes that nobody uses are ignored).
+node that no other node uses (scenes that nobody uses are ignored). The program of a referring
+expression (CLEVR-Ref) has no answer: it ends in ``unique``, the object that is meant.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,16 @@ QUESTION_TYPES = (
     "less_than",
     *(f"query_{attribute}" for attribute in ATTRIBUTES),
     *(f"equal_{attribute}" for attribute in ATTRIBUTES),
+)
+
+REFERRING_TYPES = (
+    "ref_attribute",
+    "ref_relate_1",
+    "ref_relate_2",
+    "ref_relate_3",
+    "ref_same",
+    "ref_and",
+    "ref_or",
 )
 
 # name -> (kind of each input, kind of the result, values its one value input may take or None)
@@ -145,18 +156,35 @@ def execute(program: Sequence[dict], scene: dict | SceneMasks) -> str:
     ill-posed (``unique`` of anything but one object), ``SceneError`` for a broken scene.
     """
     nodes, order = parse_program(program)
+    if _kind(nodes[order[-1]]) in ("set", "object"):
+        raise _fail(order[-1], nodes[order[-1]].function, "its result is not an answer")
+    answer = _run(nodes, order, scene)
+    if isinstance(answer, bool):
+        return "yes" if answer else "no"
+    return str(answer)
+
+
+def find_referent(program: Sequence[dict], scene: dict | SceneMasks) -> int:
+    """Index of the object that a referring expression's program ends in; see ``execute``."""
+    nodes, order = parse_program(program)
+    if _kind(nodes[order[-1]]) != "object":
+        raise _fail(order[-1], nodes[order[-1]].function, "its result is not an object")
+    return _run(nodes, order, scene)
+
+
+def _kind(node: Node) -> str:
+    return _SIGNATURES[node.function][1]
+
+
+def _run(nodes: list[Node], order: list[int], scene: dict | SceneMasks):
+    """The result of the root; sets are bit sets, objects indices."""
     masks = scene if isinstance(scene, SceneMasks) else SceneMasks(scene)
     results = {}
     for index in order:
         function, inputs, value = nodes[index]
         given = [results[source] for source in inputs]
         results[index] = _apply(index, function, given, value, masks)
-    answer = results[order[-1]]
-    if _SIGNATURES[nodes[order[-1]].function][1] in ("set", "object"):
-        raise _fail(order[-1], nodes[order[-1]].function, "its result is not an answer")
-    if isinstance(answer, bool):
-        return "yes" if answer else "no"
-    return str(answer)
+    return results[order[-1]]
 
 
 def _apply(index: int, function: str, given: list, value: str | None, masks: SceneMasks):
@@ -191,9 +219,21 @@ def _apply(index: int, function: str, given: list, value: str | None, masks: Sce
 
 
 def question_type(program: Sequence[dict]) -> str:
-    """Which of the 13 ``QUESTION_TYPES`` a program asks: the function of its last step."""
+    """Which type of question a program is, the same for all words that may be in it.
+
+    One of the 13 ``QUESTION_TYPES``: the function of its last step. For a referring expression
+    one of the ``REFERRING_TYPES``: ref_or with a union, otherwise ref_and with an intersection,
+    otherwise ref_same with a shared attribute, otherwise by its number of relations (ref_relate_3
+    for three or more).
+    """
     nodes, order = parse_program(program)
     function = nodes[order[-1]].function
+    if function == "unique":
+        used = [nodes[i].function.partition("_")[0] for i in order]
+        for step, kind in (("union", "ref_or"), ("intersect", "ref_and"), ("same", "ref_same")):
+            if step in used:
+                return kind
+        return REFERRING_TYPES[min(used.count("relate"), 3)]
     if function not in QUESTION_TYPES:
         raise _fail(order[-1], function, "is not the last step of a question")
     return function
