@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from clevr_prep.data.build_clevr_imdb import build_imdb, main
-from clevr_prep.data.get_ground_truth_layout import DatasetError, write_layouts
+from clevr_prep.data.get_ground_truth_layout import write_layouts
+from clevr_prep.data.question_files import DatasetError
 from clevr_prep.encoding import ProgramFacts, QuestionEncoder
 from clevr_prep.json_stream import JsonArray, JsonStreamError
 from clevr_prep.synthetic.programs import QUESTION_TYPES, hops, question_type

@@ -1,32 +1,43 @@
 """Turn the questions of a CLEVR-format dataset into imdb files, one per split.
 
     cd clevr_prep/data; python build_clevr_imdb.py
+    cd clevr_prep/data; python build_clevr_imdb.py --loc
 
 Reads ``ROOT/questions/CLEVR_<split>_questions.json`` and, where ``get_ground_truth_layout.py``
 has written it, ``CLEVR_<split>_layouts.json``; writes ``imdb_<split>.h5`` (see ``snmn/imdb.py``).
-A file that is up to date is left as it is.
+A file that is up to date is left as it is. ``--loc`` takes the referring expressions of CLEVR-Ref:
+their boxes are the ``bbox`` of each question, [x, y, width, height] in pixels, and the size of
+each image is read from ``ROOT/images/<split>``.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))  # run as a script, from whatever folder
 
-from clevr_prep.data.get_ground_truth_layout import DatasetError, find_splits  # noqa: E402
+from clevr_prep.data.question_files import (  # noqa: E402
+    DatasetError,
+    add_options,
+    is_loc,
+    layouts_path,
+    questions_path,
+    read_options,
+)
 from clevr_prep.encoding import ProgramFacts, QuestionEncoder  # noqa: E402
 from clevr_prep.json_stream import JsonArray, JsonStreamError  # noqa: E402
 from clevr_prep.layouts import expert_layout  # noqa: E402
-from clevr_prep.synthetic.programs import QUESTION_TYPES  # noqa: E402
+from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES  # noqa: E402
 from snmn.imdb import Imdb, ImdbError  # noqa: E402
 from snmn.imdb_writer import ImdbWriter  # noqa: E402
 from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
 
-DEFAULT_ROOT = REPOSITORY / "clevr_prep" / "clevr_dataset"
 DEFAULT_OUT = REPOSITORY / "clevr_prep" / "data" / "imdb"
 MAX_WORDS = 45
 MAX_STEPS = 9
@@ -60,12 +71,47 @@ def _with_layouts(
         raise mismatch
 
 
-def _add(writer: ImdbWriter, encoder, facts, question: dict, position: int, layout) -> None:
+class _ImageSizes:
+    """(width, height) of the images in a folder, by file name; each is looked at once."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def __call__(self, filename: str) -> tuple[int, int]:
+        if filename not in self._known:
+            path = self._folder / filename
+            try:
+                with Image.open(path) as image:
+                    self._known[filename] = image.size
+            except FileNotFoundError:
+                raise DatasetError(f"no image {path}") from None
+            except OSError as error:
+                raise DatasetError(f"{path} is not an image ({error})") from None
+        return self._known[filename]
+
+
+def _check_box(box, image_size: tuple[int, int]) -> None:
+    numbers = isinstance(box, list) and all(type(side) in (int, float) for side in box)
+    if not numbers or len(box) != 4 or not all(map(math.isfinite, box)):
+        raise ValueError(f"its bbox must be [x, y, width, height] in pixels, not {box!r}")
+    (x, y, w, h), (width, height) = box, image_size
+    if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
+        raise ValueError(f"its bbox {box} is not within its image of {width} x {height} pixels")
+
+
+def _add(writer: ImdbWriter, encoder, facts, image_sizes, question, position, layout) -> None:
     answer = question.get("answer")
     if answer is not None and answer not in ANSWER_INDEX:
         raise ValueError(f"unknown answer {answer!r}")
     program = question.get("program")
     kind, depth = facts(program) if program else (None, None)
+    if kind is not None and kind not in writer.question_types:
+        raise ValueError(f"its program is one of {kind}, which does not belong in this split")
+    size = image_sizes(question["image_filename"]) if image_sizes else None
+    box = question.get("bbox") if image_sizes else None
+    if box is not None:
+        _check_box(box, size)
     writer.add(
         words=encoder(question["question"]),
         filename=question["image_filename"],
@@ -74,6 +120,8 @@ def _add(writer: ImdbWriter, encoder, facts, question: dict, position: int, layo
         layout=None if layout is None else [MODULE_INDEX[module] for module in layout],
         question_type=kind,
         hops=depth,
+        box=box,
+        image_size=size,
     )
 
 
@@ -100,13 +148,12 @@ def build_imdb(
 ) -> str:
     """Build the imdb of one split, unless ``target`` is up to date.
 
-    Layouts are included when their file exists. Returns a sentence on what was done. Raises
+    Layouts are included when their file exists, boxes where there are any in a split of CLEVR-Ref
+    (its name begins with ``loc_``). Returns a sentence on what was done. Raises
     ``DatasetError`` naming the file and question at fault, ``JsonStreamError``, ``ImdbError``.
     """
-    questions_file = data_dir / "questions" / f"CLEVR_{split}_questions.json"
-    if not questions_file.is_file():
-        raise DatasetError(f"no such file: {questions_file}")
-    layouts_file = questions_file.with_name(f"CLEVR_{split}_layouts.json")
+    questions_file = questions_path(data_dir, split)
+    layouts_file = layouts_path(data_dir, split)
     if not layouts_file.is_file():
         layouts_file = None
     made_from = {
@@ -119,18 +166,19 @@ def build_imdb(
         return f"{split}: {target} is up to date"
 
     writer = ImdbWriter(
-        question_types=QUESTION_TYPES,
+        question_types=REFERRING_TYPES if is_loc(split) else QUESTION_TYPES,
         max_words=max_words,
         max_steps=max_steps if layouts_file else None,
     )
     encoder, facts = QuestionEncoder(), ProgramFacts()
+    image_sizes = _ImageSizes(data_dir / "images" / split) if is_loc(split) else None
     source = JsonArray(questions_file, "questions")
     with tqdm(
         total=source.size, desc=f"imdb of {split}", unit="B", unit_scale=True, disable=not progress
     ) as bar:
         for position, (question, layout) in enumerate(_with_layouts(source, layouts_file)):
             try:
-                _add(writer, encoder, facts, question, position, layout)
+                _add(writer, encoder, facts, image_sizes, question, position, layout)
             except KeyError as error:
                 raise DatasetError(
                     f"{questions_file}: question {position} has no {error}"
@@ -150,25 +198,13 @@ def build_imdb(
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line. Returns the exit status: 0, or 2 after an error."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0],
-    )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=DEFAULT_ROOT,
-        help="dataset root, with a questions folder (default: %(default)s)",
-    )
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_options(parser)
     parser.add_argument(
         "--out",
         type=Path,
         default=DEFAULT_OUT,
         help="folder for imdb_<split>.h5 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--split",
-        nargs="+",
-        help="splits to do (default: every split with a questions file)",
     )
     parser.add_argument(
         "--max-words",
@@ -184,10 +220,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        for split in options.split or find_splits(options.data_dir):
+        root, splits = read_options(options)
+        for split in splits:
             print(
                 build_imdb(
-                    options.data_dir,
+                    root,
                     split,
                     options.out / f"imdb_{split}.h5",
                     max_words=options.max_words,

@@ -1,10 +1,11 @@
 """Write the expert layout of every question of a CLEVR-format dataset.
 
     cd clevr_prep/data; python get_ground_truth_layout.py
+    cd clevr_prep/data; python get_ground_truth_layout.py --loc
 
 For each split whose questions come with programs, ``ROOT/questions/CLEVR_<split>_layouts.json``
-is written: {"info": {...}, "layouts": [[module names], ...]}, in the order of the questions
-file. ``build_clevr_imdb.py`` reads it.
+is written: {"layouts": [[module names], ...], "info": {...}}, in the order of the questions
+file. ``build_clevr_imdb.py`` reads it. ``--loc`` takes the referring expressions of CLEVR-Ref.
 """
 
 import argparse
@@ -18,88 +19,85 @@ from tqdm import tqdm
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))  # run as a script, from whatever folder
 
+from clevr_prep.data.question_files import (  # noqa: E402
+    DatasetError,
+    add_options,
+    layouts_path,
+    questions_path,
+    read_options,
+)
+from clevr_prep.json_stream import JsonArray, JsonStreamError  # noqa: E402
 from clevr_prep.layouts import expert_layout  # noqa: E402
 from clevr_prep.synthetic.programs import ProgramError  # noqa: E402
 
-DEFAULT_ROOT = REPOSITORY / "clevr_prep" / "clevr_dataset"
-
-
-class DatasetError(ValueError):
-    """The dataset folder is not laid out as CLEVR is."""
-
-
-def find_splits(root: Path) -> list[str]:
-    """Names of the splits that have a questions file, sorted. Raises ``DatasetError`` if none."""
-    prefix, suffix = "CLEVR_", "_questions.json"
-    files = sorted((root / "questions").glob(f"{prefix}*{suffix}"))
-    if not files:
-        raise DatasetError(f"no {prefix}<split>{suffix} in {root / 'questions'}")
-    return [file.name[len(prefix) : -len(suffix)] for file in files]
+_REFRESH_EVERY = 1000
 
 
 def write_layouts(root: Path, split: str) -> Path | None:
     """Write one split's layouts file and return its path; None if the split has no programs.
 
-    Raises ``DatasetError`` naming the file, and the question where one is at fault.
+    Raises ``DatasetError`` naming the file, and the question where one is at fault;
+    ``JsonStreamError`` for a file that is not one of questions.
     """
-    source = root / "questions" / f"CLEVR_{split}_questions.json"
-    try:
-        questions = json.loads(source.read_text())["questions"]
-    except FileNotFoundError:
-        raise DatasetError(f"no such file: {source}") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{source} is not a CLEVR questions file: {error}") from None
-    if not any("program" in question for question in questions):
-        return None
-
-    layouts = []
-    for position, question in enumerate(tqdm(questions, desc=f"layouts of {split}", unit="q")):
-        try:
-            layouts.append(expert_layout(question["program"]))
-        except KeyError:
-            raise DatasetError(f"{source}: question {position} has no program") from None
-        except ProgramError as error:
-            raise DatasetError(f"{source}: question {position}: {error}") from None
-
-    target = source.with_name(f"CLEVR_{split}_layouts.json")
-    info = {
-        "split": split,
-        "questions_file": source.name,
-        "count": len(layouts),
-        "longest": max(map(len, layouts)),
-    }
+    source = questions_path(root, split)
+    target = layouts_path(root, split)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        unfinished.write_text(json.dumps({"info": info, "layouts": layouts}))
+        with unfinished.open("w") as file:
+            info = _write(JsonArray(source, "questions"), file, split)
+        if not info["count"]:
+            return None
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
     return target
 
 
+def _write(questions: JsonArray, file, split: str) -> dict:
+    """Write the layouts of all questions to an open file; returns what was said of them."""
+    count, longest, without = 0, 0, None
+    file.write('{"layouts": [')
+    with tqdm(total=questions.size, desc=f"layouts of {split}", unit="B", unit_scale=True) as bar:
+        for position, question in enumerate(questions):
+            if position % _REFRESH_EVERY == 0:
+                bar.update(questions.position - bar.n)
+            if not isinstance(question, dict):
+                raise DatasetError(f"{questions.path}: question {position} is not an object")
+            if "program" not in question:
+                without = position if without is None else without
+            else:
+                try:
+                    layout = expert_layout(question["program"])
+                except ProgramError as error:
+                    raise DatasetError(f"{questions.path}: question {position}: {error}") from None
+                file.write((",\n" if count else "\n") + json.dumps(layout))
+                count, longest = count + 1, max(longest, len(layout))
+            if count and without is not None:
+                raise DatasetError(f"{questions.path}: question {without} has no program")
+        bar.update(questions.position - bar.n)
+    info = {
+        "split": split,
+        "questions_file": questions.path.name,
+        "count": count,
+        "longest": longest,
+    }
+    file.write(f'\n], "info": {json.dumps(info)}}}\n')
+    return info
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line. Returns the exit status: 0, or 2 after an error."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=DEFAULT_ROOT,
-        help="dataset root, with a questions folder (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--split",
-        nargs="+",
-        help="splits to do (default: every split with a questions file)",
-    )
-    options = parser.parse_args(arguments)
+    add_options(parser)
     try:
-        for split in options.split or find_splits(options.data_dir):
-            target = write_layouts(options.data_dir, split)
+        root, splits = read_options(parser.parse_args(arguments))
+        for split in splits:
+            target = write_layouts(root, split)
             if target is None:
                 print(f"{split}: its questions have no programs, so no layouts; skipped")
             else:
                 print(f"{split}: wrote {target}")
-    except (DatasetError, OSError) as error:
+    except (DatasetError, JsonStreamError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
