@@ -1,6 +1,29 @@
 """SNMN: the Stack Neural Module Network (Hu et al., ECCV 2018) in PyTorch."""
 
-from snmn.checkpoint import load_model
-from snmn.model import SNMN, SNMNOutput, build_model
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snmn.checkpoint import load_model
+    from snmn.model import SNMN, SNMNOutput, build_model
 
 __all__ = ["SNMN", "SNMNOutput", "build_model", "load_model"]
+
+_MODULES = {
+    "SNMN": "snmn.model",
+    "SNMNOutput": "snmn.model",
+    "build_model": "snmn.model",
+    "load_model": "snmn.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first asked for: commands that only make data need no PyTorch, which takes
+    # seconds to import.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,6 @@ A checkpoint is a Lightning ``.ckpt``: ``state_dict`` holds the raw weights with
 word lists. It is read with ``weights_only``: opening a stranger's file runs none of its code.
 """
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snmn.files import replacing
 from snmn.model import SNMN, build_model
 from snmn.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 
@@ -88,12 +88,5 @@ def save_model(
     }
     if averaged is not None:
         checkpoint["ema_state_dict"] = dict(averaged.named_parameters())
-    write_atomically(checkpoint, Path(path))
-
-
-def write_atomically(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write beside the file's place and rename, so that it is never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    torch.save(checkpoint, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        torch.save(checkpoint, partial)

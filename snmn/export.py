@@ -10,7 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from snmn.checkpoint import PREFIX, CheckpointError, model_state, read_checkpoint, write_atomically
+import torch
+
+from snmn.checkpoint import PREFIX, CheckpointError, model_state, read_checkpoint
+from snmn.files import replacing
 
 
 def export(checkpoint: Path, out: Path) -> int:
@@ -22,7 +25,8 @@ def export(checkpoint: Path, out: Path) -> int:
         "hyper_parameters": full["hyper_parameters"],
         "vocabularies": full["vocabularies"],
     }
-    write_atomically(small, out)
+    with replacing(out) as partial:
+        torch.save(small, partial)
     return out.stat().st_size
 
 

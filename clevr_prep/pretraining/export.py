@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from clevr_prep.backbones.base import state_sha256
 from clevr_prep.backbones.cellnet import CellNet, load_cellnet
 from clevr_prep.pretraining.data import SceneCells
 from clevr_prep.pretraining.evaluate import normalise
+from snmn.files import replacing
 
 # Features that hardly ever fire must not be blown up: no feature is scaled by more than this many
 # times what the mean feature is.
@@ -54,10 +54,9 @@ def export_weights(network: CellNet, pairs: Sequence[tuple[Path, dict]], folder:
     scale = feature_scale(network, pairs)
     network.rescale_features(scale)
     path = folder / "cellnet.pt"
-    temporary = path.with_suffix(".partial")
     state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        torch.save(state, partial)
     path.with_suffix(".json").unlink(missing_ok=True)
     record(
         path,

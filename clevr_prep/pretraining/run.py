@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from clevr_prep.backbones.cellnet import STAGES, CellNet
 from clevr_prep.pretraining.data import AugmentedSceneCells, batches
 from clevr_prep.pretraining.evaluate import normalise
 from clevr_prep.pretraining.loss import cell_losses, total
+from snmn.files import replacing
 
 WARM_UP = 0.03
 FINAL_LR = 0.01
@@ -141,9 +141,8 @@ class TrainingRun:
     def _save(self) -> None:
         state = {"settings": self.settings, "step": self.step}
         state |= {name: part.state_dict() for name, part in self._parts.items()}
-        temporary = self._checkpoint.with_suffix(".partial")
-        torch.save(state, temporary)
-        os.replace(temporary, self._checkpoint)
+        with replacing(self._checkpoint) as partial:
+            torch.save(state, partial)
 
     def _log(self, losses: dict[str, float]) -> None:
         path = self.folder / "log.csv"

@@ -1,0 +1,48 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import snmn
+from snmn.files import PARTIAL_SUFFIX, replacing
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "folder" / "card.json"
+    with replacing(path) as partial:
+        partial.write_text("{}")
+        assert not path.exists()
+    assert path.read_text() == "{}"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    path = tmp_path / "card.json"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as partial:
+        partial.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_remains_of_a_killed_program_are_overwritten(tmp_path):
+    path = tmp_path / "card.json"
+    path.with_name(path.name + PARTIAL_SUFFIX).write_text("a longer half")
+    with replacing(path) as partial:
+        partial.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_package_loads_the_model_only_when_asked():
+    code = "import sys, snmn, snmn.imdb, snmn.feature_store; assert 'torch' not in sys.modules; "
+    code += "from snmn import build_model; assert 'torch' in sys.modules"
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+    assert set(snmn.__all__) <= set(dir(snmn))
+    for name in snmn.__all__:
+        assert getattr(snmn, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = snmn.nothing
