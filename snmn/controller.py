@@ -4,7 +4,8 @@ Section 3.2 of the paper, equations 1 to 4. The controller never sees the image.
 
 Differences from the original: Gumbel noise is drawn in training only, so that testing is
 repeatable (the original samples there too); all T question projections are one matrix product,
-and the module logits of all steps another, which changes no number.
+and the module logits of all steps another, and normalised attention is one softmax over the true
+words, which changes no number.
 """
 
 import math
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snmn.collected import Collected
 from snmn.question_encoder import EncodedQuestion
 
 
@@ -80,16 +82,20 @@ class Controller(nn.Module):
         step_questions = self.step_question(question.summary).view(N, self.num_steps, D)
         weight = self.question_and_control.weight
         # [q_t; c_(t-1)] W splits into a part for all steps at once and a recurrent one.
-        question_part = F.linear(step_questions, weight[:, :D], self.question_and_control.bias)
-        control_weight = weight[:, D:].t()
-        values = question.embeddings if self.use_word_embed else question.states
+        from_question, from_control = weight.split([D, weight.shape[1] - D], dim=1)
+        question_part = F.linear(step_questions, from_question, self.question_and_control.bias)
+        from_control = Collected(from_control[None])
+        states = Collected(question.states)
+        values = Collected(question.embeddings) if self.use_word_embed else states
 
         control = self.initial_control.expand(N, -1)
         summaries, attentions, controls = [], [], []
-        for t in range(self.num_steps):
-            summary = torch.addmm(question_part[:, t], control, control_weight)  # cq_t [N,D]
-            attention = self._attend(question, summary)  # [N,S]
-            control = torch.bmm(attention[:, None], values)[:, 0]
+        for part in question_part.unbind(1):
+            summary = part + from_control.products(control[None])[0]  # cq_t [N,D]
+            query = (self.word_score.weight * summary)[:, None]  # [N,1,D]
+            logits = states.products(query)[:, 0] + self.word_score.bias  # [N,S]
+            attention = self._attend(logits, question.mask)
+            control = values.mixtures(attention[:, None])[:, 0]
             summaries.append(summary)
             attentions.append(attention)
             controls.append(control)
@@ -102,14 +108,11 @@ class Controller(nn.Module):
             control=torch.stack(controls, dim=1),
         )
 
-    def _attend(self, question: EncodedQuestion, summary: Tensor) -> Tensor:
-        """Word attention [N,S] of one step (equation 3)."""
-        query = (self.word_score.weight * summary)[..., None]  # [N,D,1]
-        logits = torch.bmm(question.states, query)[..., 0] + self.word_score.bias
-        attention = torch.softmax(logits, dim=1) * question.mask
+    def _attend(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Word attention [N,S] of one step from its logits (equation 3), 0 on padding."""
         if self.normalize_attention:
-            attention = attention / attention.sum(dim=1, keepdim=True)
-        return attention
+            return torch.softmax(logits.masked_fill(~mask, -torch.inf), dim=1)
+        return torch.softmax(logits, dim=1) * mask
 
     def _module_probs(self, logits: Tensor) -> Tensor:
         """Module probabilities [N,T,M] (equation 2)."""

@@ -8,9 +8,15 @@ Difference from the original: the position encoding's share of the first convolu
 once per cell instead of being concatenated to every image, which changes no number.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from snmn.collected import Collected, Ledger
 
 # The smallest squared length that normalisation divides by, as tf.nn.l2_normalize has it.
 NORM_FLOOR = 1e-12
@@ -41,13 +47,20 @@ def position_encoding(height: int, width: int, channels: int) -> Tensor:
 class KnowledgeBase:
     """The encoded images of one batch, and the products that modules take with them.
 
-    cells [I,P,D]; ``questions_per_image`` is G.
+    cells [I,P,D]; ``questions_per_image`` is G. Results are in ``dtype``: float32 where cells
+    are of a shorter type, as under mixed precision.
     """
 
     def __init__(self, cells: Tensor, questions_per_image: int):
-        self.cells = cells
         self.questions_per_image = questions_per_image
-        self._squares = cells.square()
+        self.dtype = torch.promote_types(cells.dtype, torch.float32)
+        if torch.compiler.is_compiling():
+            self._cells, self._squares = Collected(cells), Collected(cells.square())
+        else:
+            ledgers = Ledger(), Ledger()
+            operands = _CellsAndSquares.apply(cells, *ledgers)
+            self._cells, self._squares = map(Collected, operands, ledgers)
+        self.cells = self._cells.operand
 
     def score(self, query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Score every cell by its normalised product with a query: [N,K,D] -> [N,K,P].
@@ -57,25 +70,55 @@ class KnowledgeBase:
         with the cells and with their squares. ``weight`` [out,D], ``bias`` [out] with out = 1,
         or K = 1 and one row of scores for each of several outputs: [N,out,P].
         """
-        numerator = self._products(query * weight, self.cells)
-        squared_norm = self._products(query.square(), self._squares)
+        numerator = self._apart(self._cells.products(self._together(query * weight)))
+        squared_norm = self._apart(self._squares.products(self._together(query.square())))
         return numerator * squared_norm.clamp_min(NORM_FLOOR).rsqrt() + bias[:, None]
 
     def score_unmodulated(self, weight: Tensor, bias: Tensor) -> Tensor:
         """Score every cell by itself, weight . norm(cell) + bias: [N,P] for weight [1,D]."""
-        numerator = self.cells @ weight[0]
-        scores = numerator * self._squares.sum(dim=-1).clamp_min(NORM_FLOOR).rsqrt() + bias
+        query = weight.expand(self.cells.shape[0], 1, -1)  # [I,1,D]
+        numerator = self._cells.products(query).to(self.dtype)[:, 0]
+        squared_norm = self._squares.products(torch.ones_like(query)).to(self.dtype)[:, 0]
+        scores = numerator * squared_norm.clamp_min(NORM_FLOOR).rsqrt() + bias
         return scores.repeat_interleave(self.questions_per_image, dim=0)
 
     def pool(self, attention: Tensor) -> Tensor:
         """Average the cells under softmax-normalised attention logits: [N,K,P] -> [N,K,D]."""
         weights = torch.softmax(attention, dim=-1)
-        grouped = weights.reshape(self.cells.shape[0], -1, weights.shape[-1])  # [I,G*K,P]
-        return torch.bmm(grouped, self.cells).view(*attention.shape[:2], -1)
+        return self._apart(self._cells.mixtures(self._together(weights)))
 
-    def _products(self, query: Tensor, cells: Tensor) -> Tensor:
-        grouped = query.reshape(cells.shape[0], -1, cells.shape[-1])  # [I,G*K,D]
-        return torch.bmm(grouped, cells.transpose(1, 2)).view(*query.shape[:2], -1)
+    def _together(self, rows: Tensor) -> Tensor:
+        """Rows of one image's questions side by side: [N,K,...] -> [I,G*K,...]."""
+        return rows.reshape(self.cells.shape[0], -1, rows.shape[-1])
+
+    def _apart(self, rows: Tensor) -> Tensor:
+        """The reverse: [I,G*K,...] -> [N,K,...]."""
+        questions = rows.shape[0] * self.questions_per_image
+        return rows.to(self.dtype).view(questions, -1, rows.shape[-1])
+
+
+class _CellsAndSquares(Function):
+    """Cells and their squares, with the gradients of all products with either at once."""
+
+    @staticmethod
+    def forward(ctx: Any, cells: Tensor, of_cells: Ledger, of_squares: Ledger):
+        ctx.ledgers = of_cells, of_squares
+        ctx.save_for_backward(cells)
+        ctx.set_materialize_grads(False)
+        return cells.view_as(cells), cells.square()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, cells_grad: Tensor | None, _: None) -> tuple:
+        (cells,) = ctx.saved_tensors
+        total, squares = (ledger.settle() for ledger in ctx.ledgers)
+        if total is None:
+            total = torch.zeros_like(cells)
+        if squares is not None:
+            total.addcmul_(squares, cells, value=2)
+        if cells_grad is not None:
+            total += cells_grad
+        return total, None, None
 
 
 class KnowledgeBaseEncoder(nn.Module):
@@ -117,12 +160,17 @@ class KnowledgeBaseEncoder(nn.Module):
             )
         if images == 0 or num_questions % images:
             raise ValueError(f"{num_questions} questions cannot be shared out over {images} images")
+        weight, code_weight = self.input.weight.split(
+            [self.feature_dim, self.position_code.shape[1]], dim=1
+        )
+        per_cell = F.linear(self.position_code, code_weight, self.input.bias)  # [P,D]
         if self.normalize_features:
-            image_features = (image_features - self.feature_centre) * self.feature_scale
-        weight = self.input.weight
-        per_cell = F.linear(self.position_code, weight[:, self.feature_dim :], self.input.bias)
-        hidden = F.linear(image_features.flatten(1, 2), weight[:, : self.feature_dim])  # [I,P,D]
-        cells = self.output(F.elu(hidden + per_cell))
+            # scale (features - centre) W = features (scale W) - centre (scale W)
+            weight = weight * self.feature_scale
+            per_cell = per_cell - F.linear(self.feature_centre, weight)
+        hidden = F.linear(image_features.flatten(1, 2), weight)  # [I,P,D]
+        # In place: maps of this size cost as much to allocate as to compute.
+        cells = self.output(F.elu_(hidden.add_(per_cell)))
         return KnowledgeBase(cells, num_questions // images)
 
     def fit_normalization(self, sample: Tensor) -> None:

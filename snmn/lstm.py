@@ -6,12 +6,21 @@ rate), a constant 1.0 added to the forget pre-activation, and a Glorot-uniform s
 joint [input + hidden, 4 * hidden] kernel. Gate order here is input, forget, candidate, output.
 
 Source: section 3.1 of the paper (question encoding) and the specification of the original.
+
+Shapes: B directions, h hidden units. Sequences are packed: longest first, one step's rows after
+the other's, so that the R rows of a batch are its true words and none of its padding. Step s
+has ``active[s]`` rows, for the sequences that are longer than s.
 """
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 FORGET_BIAS = 1.0
 
@@ -34,7 +43,7 @@ class LSTM(nn.Module):
         nn.init.uniform_(self.hidden_weight, -bound, bound)
 
     def project(self, inputs: Tensor) -> Tensor:
-        """Input part of the gates: [R, input_dim] -> [R, directions, 4 * hidden_dim]."""
+        """Input part of the gates: [R, input_dim] -> [R, B, 4h]."""
         weight = self.input_weight.transpose(0, 1).flatten(1)
         bias = self.bias.clone()
         forget = slice(self.hidden_dim, 2 * self.hidden_dim)
@@ -43,23 +52,89 @@ class LSTM(nn.Module):
         return gates.unflatten(-1, (self.directions, 4 * self.hidden_dim))
 
     def recur(
-        self, gates: Tensor, state: tuple[Tensor, Tensor] | None = None
+        self, gates: Tensor, active: Sequence[int], state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Run over time: gates [S, directions, N, 4 * hidden_dim] of `project`.
+        """Run over time: packed gates [B,R,4h] of `project`, ``active`` rows at each step.
 
-        ``state`` is (hidden, cell), each [directions, N, hidden_dim], zeros if not given. Returns
-        hidden and cell states after every step, [S, directions, N, hidden_dim].
+        ``state`` is (hidden, cell), each [B,N,h], zeros if not given. Returns hidden and cell
+        states after every step, packed alike, [B,R,h].
         """
+        gates = gates.to(self.hidden_weight.dtype)
         if state is None:
-            zeros = gates.new_zeros(*gates.shape[1:3], self.hidden_dim)
+            zeros = gates.new_zeros(gates.shape[0], active[0], self.hidden_dim)
             state = (zeros, zeros)
-        hidden, cell = state
-        hiddens, cells = [], []
-        for step in gates.unbind(0):
-            pre_activation = torch.baddbmm(step, hidden, self.hidden_weight)
-            write, forget, candidate, output = pre_activation.chunk(4, dim=-1)
-            cell = torch.sigmoid(forget) * cell + torch.sigmoid(write) * torch.tanh(candidate)
-            hidden = torch.sigmoid(output) * torch.tanh(cell)
-            hiddens.append(hidden)
-            cells.append(cell)
-        return torch.stack(hiddens), torch.stack(cells)
+        hidden, cell = (part.to(gates.dtype) for part in state)
+        with torch.autocast(gates.device.type, enabled=False):
+            return _Recurrence.apply(gates, self.hidden_weight, hidden, cell, tuple(active))
+
+
+class _Recurrence(Function):
+    """The steps that must be taken one by one; everything else is done for all of them at once.
+
+    In backward, too: each gate's derivative is a factor known beforehand, and the gradient of
+    the recurrent weight one product over all steps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, active):
+        h = weight.shape[1]
+        activations = torch.empty_like(gates)  # [B,R,4h]
+        hiddens, cells, tanhs = (gates.new_empty(*gates.shape[:2], h) for _ in range(3))
+        previous_hidden, previous_cell = hidden, cell
+        for start, n in zip(accumulate(active, initial=0), active, strict=False):
+            rows = slice(start, start + n)
+            step = activations[:, rows]
+            torch.baddbmm(gates[:, rows], previous_hidden[:, :n], weight, out=step)
+            write, forget, candidate, output = step.chunk(4, dim=-1)
+            step[..., : 2 * h].sigmoid_()
+            candidate.tanh_()
+            output.sigmoid_()
+            torch.mul(forget, previous_cell[:, :n], out=cells[:, rows])
+            previous_cell = cells[:, rows].addcmul_(write, candidate)
+            torch.tanh(previous_cell, out=tanhs[:, rows])
+            previous_hidden = torch.mul(output, tanhs[:, rows], out=hiddens[:, rows])
+        ctx.active = active
+        ctx.save_for_backward(activations, weight, hidden, cell, hiddens, cells, tanhs)
+        return hiddens, cells
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, hidden_grads: Tensor, cell_grads: Tensor):
+        activations, weight, hidden, cell, hiddens, cells, tanhs = ctx.saved_tensors
+        active, h = ctx.active, weight.shape[1]
+        starts = list(accumulate(active, initial=0))
+        steps = list(zip(starts, active, strict=False))
+
+        def before(initial: Tensor, states: Tensor) -> Tensor:
+            """The states [B,R,h] that each row's step began with."""
+            earlier = [states[:, start : start + n] for (start, _), n in zip(steps, active[1:])]
+            return torch.cat([initial[:, : active[0]], *earlier], dim=1)
+
+        write, forget, candidate, output = activations.chunk(4, dim=-1)
+        # What a gradient of the cell, or for the last one of the hidden state, is multiplied by.
+        factors = torch.empty_like(activations)
+        to_write, to_forget, to_candidate, to_output = factors.chunk(4, dim=-1)
+        torch.mul(write * (1 - write), candidate, out=to_write)
+        torch.mul(forget * (1 - forget), before(cell, cells), out=to_forget)
+        torch.mul(1 - candidate.square(), write, out=to_candidate)
+        torch.mul(output * (1 - output), tanhs, out=to_output)
+        to_cell = output * (1 - tanhs.square())
+
+        gate_grads = torch.empty_like(activations)
+        weight_t = weight.transpose(1, 2)
+        hidden_grad = cell_grad = None
+        for start, n in reversed(steps):
+            rows = slice(start, start + n)
+            into_hidden, into_cell = hidden_grads[:, rows].clone(), cell_grads[:, rows].clone()
+            if hidden_grad is not None:  # Fewer rows: the sequences that went on.
+                into_hidden[:, : hidden_grad.shape[1]] += hidden_grad
+                into_cell[:, : cell_grad.shape[1]] += cell_grad
+            into_cell.addcmul_(into_hidden, to_cell[:, rows])
+            step = gate_grads[:, rows].unflatten(-1, (4, h))
+            factor = factors[:, rows].unflatten(-1, (4, h))
+            torch.mul(factor[:, :, :3], into_cell[:, :, None], out=step[:, :, :3])
+            torch.mul(factor[:, :, 3], into_hidden, out=step[:, :, 3])
+            hidden_grad = torch.bmm(gate_grads[:, rows], weight_t)
+            cell_grad = into_cell * forget[:, rows]
+        weight_grad = torch.bmm(before(hidden, hiddens).transpose(1, 2), gate_grads)
+        return gate_grads, weight_grad, hidden_grad, cell_grad, None

@@ -1,97 +1,64 @@
 """The nine neural modules (section 3.3 and table 1 of the paper), one class each.
 
 All modules run at every step on the same state, and the network adds up their results by the
-controller's weights. So a module does not copy the stack: it returns an `Effect`, linear in the
-old stack, that says what of each place it keeps and which maps it writes where. A module's
-``plan`` computes, for all T steps at once and before the first of them, whatever depends on the
-question and the image alone; its ``forward`` does the rest for one step.
+controller's weights. So a module does not copy the stack: it says where the pointer lands and
+which places it writes, all by name, and computes just the maps it writes there. What depends on
+the question and the image alone is planned for all T steps before the first of them; memory, on
+which no map depends, follows after the last.
 
-Shapes beside the usual alphabet: P = H * W cells, C control width, K maps written.
+Shapes beside the usual alphabet: P = H * W cells, C control width.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from snmn.knowledge_base import KnowledgeBase, l2_normalize
-from snmn.stack import StackPointer, read
+from snmn.stack import Place
 
 
 class StepView:
     """The state that all modules see at one step, and what several of them compute from it.
 
-    maps [N,L,P] the stack, pointer [N,L], memory [N,D].
+    maps [N,L,P] the stack; places [N,5,L] the weights of each `Place`.
     """
 
-    def __init__(
-        self,
-        maps: Tensor,
-        pointer: Tensor,
-        memory: Tensor,
-        *,
-        stack_pointer: StackPointer,
-        knowledge: KnowledgeBase,
-    ):
-        self.maps, self.pointer, self.memory = maps, pointer, memory
-        self.knowledge = knowledge
-        self.pushed = stack_pointer.up(pointer)
-        self.popped = stack_pointer.down(pointer)
-        # Filter pushes what it finds and pops it again; at the stack's end this may not undo.
-        self.pushed_popped = stack_pointer.down(self.pushed)
+    def __init__(self, maps: Tensor, places: Tensor, knowledge: KnowledgeBase):
+        self.maps, self.places, self.knowledge = maps, places, knowledge
 
     @cached_property
     def top_two(self) -> Tensor:
         """The map at the pointer, and the one below it: [N,2,P]."""
-        return read(self.maps, torch.stack([self.pointer, self.popped], dim=1))
+        return torch.bmm(self.places[:, [Place.TOP, Place.BELOW]], self.maps)
 
     @cached_property
-    def pooled_top_two(self) -> Tensor:
-        """The knowledge base averaged under each of the top two maps: [N,2,D]."""
-        return self.knowledge.pool(self.top_two)
-
-
-@dataclass
-class Effect:
-    """What a module does to the state: stack <- keep * stack + sum_k places_k maps_k.
-
-    keep [N,L]; places [N,K,L] and maps [N,K,P], or None where it writes nothing; pointer [N,L];
-    memory [N,D], or None for zero.
-    """
-
-    keep: Tensor
-    pointer: Tensor
-    places: Tensor | None = None
-    maps: Tensor | None = None
-    memory: Tensor | None = None
-
-
-def write(pointer: Tensor, attention: Tensor) -> Effect:
-    """Replace the map at the pointer [N,L] by ``attention`` [N,P]."""
-    return Effect(1 - pointer, pointer, places=pointer[:, None], maps=attention[:, None])
-
-
-def clear(pointer: Tensor) -> Effect:
-    """Replace the map at the pointer [N,L] by zeros."""
-    return Effect(1 - pointer, pointer)
+    def pooled_top(self) -> Tensor:
+        """The knowledge base averaged under the top map: [N,D]."""
+        return self.knowledge.pool(self.top_two[:, :1])[:, 0]
 
 
 class NeuralModule(nn.Module, ABC):
-    """Base of the modules: ``inputs`` maps are popped, ``outputs`` maps are pushed."""
+    """Base of the modules: ``inputs`` maps are popped, ``outputs`` maps are pushed.
+
+    ``lands`` is where the pointer goes, ``writes`` the places whose maps are replaced.
+    """
 
     inputs: ClassVar[int]
     outputs: ClassVar[int]
+    lands: Place = Place.TOP
+    writes: tuple[Place, ...] = ()
 
     def plan(self, control: Tensor, knowledge: KnowledgeBase) -> Tensor | None:
         """What all steps need, [N,T,...], from control [N,T,C]; None where there is nothing."""
         return None
 
     @abstractmethod
-    def forward(self, view: StepView, plan: Tensor | None) -> Effect:
-        """Run one step; ``plan`` is this step's part [N,...] of what `plan` returned."""
+    def forward(self, view: StepView, plan: Tensor | None) -> tuple[Tensor, ...]:
+        """A map [N,P] for each of ``writes``; ``plan`` is this step's part [N,...]."""
 
 
 class NoOp(NeuralModule):
@@ -99,15 +66,16 @@ class NoOp(NeuralModule):
 
     inputs, outputs = 0, 0
 
-    def forward(self, view: StepView, plan: None) -> Effect:
-        """Return the unchanged state."""
-        return Effect(torch.ones_like(view.pointer), view.pointer, memory=view.memory)
+    def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
+        """Nothing."""
+        return ()
 
 
 class Find(NeuralModule):
     """Pushes where the image matches the words: conv(norm(K * W c)); table 1, row "Find"."""
 
     inputs, outputs = 0, 1
+    lands, writes = Place.ABOVE, (Place.ABOVE,)
 
     def __init__(self, *, control_dim: int, kb_dim: int):
         super().__init__()
@@ -118,15 +86,16 @@ class Find(NeuralModule):
         """The attention of every step, which needs no stack: [N,T,P]."""
         return knowledge.score(self.control(control), self.score.weight, self.score.bias)
 
-    def forward(self, view: StepView, plan: Tensor) -> Effect:
-        """Push this step's attention."""
-        return write(view.pushed, plan)
+    def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
+        """This step's attention."""
+        return (plan,)
 
 
 class Transform(NeuralModule):
     """Moves attention to related objects: conv(norm(K * W c * pool(a))); row "Transform"."""
 
     inputs, outputs = 1, 1
+    writes = (Place.TOP,)
 
     def __init__(self, *, control_dim: int, kb_dim: int):
         super().__init__()
@@ -137,61 +106,61 @@ class Transform(NeuralModule):
         """The mapped control of every step: [N,T,D]."""
         return self.control(control)
 
-    def forward(self, view: StepView, plan: Tensor) -> Effect:
-        """Replace the top map."""
-        query = (plan * view.pooled_top_two[:, 0])[:, None]  # [N,1,D]
+    def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
+        """Attention to what stands in the relation to the top map's objects."""
+        query = (plan * view.pooled_top)[:, None]  # [N,1,D]
         attention = view.knowledge.score(query, self.score.weight, self.score.bias)
-        return write(view.pointer, attention[:, 0])
+        return (attention[:, 0],)
 
 
 class Filter(NeuralModule):
-    """Finds, with Find's own layers, and intersects with the top map; row "Filter"."""
+    """Finds, with Find's own layers, and intersects with the top map; row "Filter".
+
+    Written out rather than run one after the other: after the push, place l holds
+    (1 - above_l) stack_l + above_l found, and And reads that at the pointer before and after
+    its pop. What it found stays left over above the pointer.
+    """
 
     inputs, outputs = 1, 1
+    lands, writes = Place.BACK, (Place.LEFT_OVER, Place.BACK)
 
-    def forward(self, view: StepView, plan: Tensor) -> Effect:
-        """Push Find's attention (``plan`` is Find's), then And.
-
-        Written out rather than run one after the other: after the push, place l holds
-        (1 - pushed_l) stack_l + pushed_l found, and And reads that at two pointers.
-        """
-        pointers = torch.stack([view.pushed, view.pushed_popped], dim=1)  # [N,2,L]
-        kept = 1 - view.pushed
-        found_share = torch.bmm(pointers, view.pushed[..., None])  # [N,2,1]
-        both = read(view.maps, pointers * kept[:, None]) + found_share * plan[:, None]  # [N,2,P]
-        unwritten = 1 - view.pushed_popped
-        return Effect(
-            keep=kept * unwritten,
-            pointer=view.pushed_popped,
-            places=torch.stack([view.pushed * unwritten, view.pushed_popped], dim=1),
-            maps=torch.stack([plan, both.amin(dim=1)], dim=1),
-        )
+    def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
+        """What Find finds (``plan`` is Find's), and its minimum with the top map."""
+        read = view.places[:, [Place.ABOVE, Place.BACK]]  # [N,2,L]
+        above = view.places[:, Place.ABOVE]
+        found_share = torch.bmm(read, above[..., None])  # [N,2,1]
+        both = torch.bmm(read * (1 - above)[:, None], view.maps)
+        both = torch.addcmul(both, found_share, plan[:, None])  # [N,2,P]
+        return plan, both.amin(dim=1)
 
 
 class And(NeuralModule):
     """Replaces the top two maps by their minimum; row "And"."""
 
     inputs, outputs = 2, 1
+    lands, writes = Place.BELOW, (Place.BELOW,)
 
-    def forward(self, view: StepView, plan: None) -> Effect:
-        """Pop two maps, push their minimum."""
-        return write(view.popped, view.top_two.amin(dim=1))
+    def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
+        """The minimum."""
+        return (view.top_two.amin(dim=1),)
 
 
 class Or(NeuralModule):
     """Replaces the top two maps by their maximum; row "Or"."""
 
     inputs, outputs = 2, 1
+    lands, writes = Place.BELOW, (Place.BELOW,)
 
-    def forward(self, view: StepView, plan: None) -> Effect:
-        """Pop two maps, push their maximum."""
-        return write(view.popped, view.top_two.amax(dim=1))
+    def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
+        """The maximum."""
+        return (view.top_two.amax(dim=1),)
 
 
 class Scene(NeuralModule):
     """Pushes where anything is: conv(norm(K)); row "Scene"."""
 
     inputs, outputs = 0, 1
+    lands, writes = Place.ABOVE, (Place.ABOVE,)
 
     def __init__(self, *, kb_dim: int):
         super().__init__()
@@ -202,9 +171,9 @@ class Scene(NeuralModule):
         attention = knowledge.score_unmodulated(self.score.weight, self.score.bias)
         return attention[:, None].expand(-1, control.shape[1], -1)
 
-    def forward(self, view: StepView, plan: Tensor) -> Effect:
-        """Push it."""
-        return write(view.pushed, plan)
+    def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
+        """The attention."""
+        return (plan,)
 
 
 class DescribeOne(NeuralModule):
@@ -218,30 +187,28 @@ class DescribeOne(NeuralModule):
 
     def __init__(self, *, control_dim: int, kb_dim: int, memory_dim: int, keep_stack: bool):
         super().__init__()
-        self.control_dim, self.keep_stack = control_dim, keep_stack
+        self.keep_stack, self.widths = keep_stack, [control_dim, memory_dim, kb_dim]
+        if not keep_stack:
+            self.lands = [Place.TOP, Place.BELOW][self.inputs - 1]
+            self.writes = (self.lands,)
         self.control = nn.Linear(control_dim, kb_dim)
-        self.memory = nn.Linear(control_dim + memory_dim + kb_dim, memory_dim)
+        self.memory = nn.Linear(sum(self.widths), memory_dim)
 
-    def plan(self, control: Tensor, knowledge: KnowledgeBase) -> Tensor:
-        """The mapped control and the control's share of the memory: [N,T,D+D]."""
-        weight = self.memory.weight[:, : self.control_dim]
-        share = nn.functional.linear(control, weight, self.memory.bias)
-        return torch.cat([self.control(control), share], dim=-1)
+    def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
+        """Zeros, unless the stack is kept."""
+        return tuple(torch.zeros_like(view.maps[:, 0]) for _ in self.writes)
 
-    def describe(self, view: StepView, plan: Tensor, pooled: Tensor) -> Tensor:
-        """The new memory [N,D], from the product ``pooled`` [N,D] of the attended averages."""
-        split = self.control.out_features
-        described = l2_normalize(plan[:, :split] * pooled)
-        weight = self.memory.weight[:, self.control_dim :].t()
-        return torch.addmm(plan[:, split:], torch.cat([view.memory, described], dim=1), weight)
+    def describe(self, control: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """What memory becomes at every step, but for the share of the old memory.
 
-    def forward(self, view: StepView, plan: Tensor) -> Effect:
-        """Describe the top map."""
-        effect = clear(view.pointer)
-        if self.keep_stack:
-            effect = Effect(torch.ones_like(view.pointer), view.pointer)
-        effect.memory = self.describe(view, plan, view.pooled_top_two[:, 0])
-        return effect
+        Takes control [N,T,C] and the knowledge base averaged under each of the ``inputs`` top
+        maps, [N,T,2,D]. Returns the new memory [N,T,D] and the weight [D,D] of the old one.
+        """
+        from_control, from_memory, from_image = self.memory.weight.split(self.widths, dim=1)
+        attended = pooled[:, :, : self.inputs].prod(dim=2)
+        described = l2_normalize(self.control(control) * attended)
+        new = linear(control, from_control, self.memory.bias) + linear(described, from_image)
+        return new, from_memory
 
 
 class DescribeTwo(DescribeOne):
@@ -252,11 +219,3 @@ class DescribeTwo(DescribeOne):
     """
 
     inputs, outputs = 2, 1
-
-    def forward(self, view: StepView, plan: Tensor) -> Effect:
-        """Describe the top two maps."""
-        effect = clear(view.popped)
-        if self.keep_stack:
-            effect = Effect(torch.ones_like(view.pointer), view.pointer)
-        effect.memory = self.describe(view, plan, view.pooled_top_two.prod(dim=1))
-        return effect

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from snmn.collected import Collected
 from snmn.knowledge_base import KnowledgeBase
 from snmn.modules import (
     And,
     DescribeOne,
     DescribeTwo,
-    Effect,
     Filter,
     Find,
     NoOp,
@@ -23,7 +23,7 @@ from snmn.modules import (
     StepView,
     Transform,
 )
-from snmn.stack import StackPointer, read
+from snmn.stack import Place, StackPointer
 
 
 @dataclass
@@ -90,9 +90,19 @@ class StackNMN(nn.Module):
                 ),
             }
         )
+        modules = list(self.neural_modules.values())
         self.register_buffer("validity", self._validity(stack_length), persistent=False)
-        no_op = torch.tensor([float(name == "_NoOp") for name in self.neural_modules])
+        no_op = torch.tensor([float(isinstance(module, NoOp)) for module in modules])
         self.register_buffer("no_op", no_op, persistent=False)
+        landing = torch.zeros(len(modules), len(Place))
+        landing[range(len(modules)), [module.lands for module in modules]] = 1.0
+        self.register_buffer("landing", landing, persistent=False)  # [M,5]
+        # For each written map, which module writes it and where.
+        self.writer = [m for m, module in enumerate(modules) for _ in module.writes]
+        self.written_place = [int(place) for module in modules for place in module.writes]
+        self.keeps_memory = [
+            m for m, module in enumerate(modules) if isinstance(module, NoOp | DescribeOne)
+        ]
 
     def attention_scores(self) -> list[nn.Linear]:
         """The layers that score cells: those of Find, Transform and Scene."""
@@ -115,24 +125,27 @@ class StackNMN(nn.Module):
         P, L = knowledge.cells.shape[1], self.pointer.length
         plans = {name: m.plan(control, knowledge) for name, m in self.neural_modules.items()}
         plans["_Filter"] = plans["_Find"]  # Filter is Find with Find's layers, then And.
+        nothing = [None] * T
+        plans = zip(*(nothing if plan is None else plan.unbind(1) for plan in plans.values()))
 
-        maps = knowledge.cells.new_zeros(N, L, P)
+        maps = knowledge.cells.new_zeros(N, L, P, dtype=knowledge.dtype)
         pointer = self.pointer.initial(N).to(maps.dtype)
-        memory = maps.new_zeros(N, self.memory_dim)
-        stacks, pointers = [], []
-        for t in range(T):
-            view = StepView(maps, pointer, memory, stack_pointer=self.pointer, knowledge=knowledge)
-            effects = [
-                module(view, None if plans[name] is None else plans[name][:, t])
-                for name, module in self.neural_modules.items()
-            ]
-            weights = self._weights(module_probs[:, t], pointer)
-            maps, pointer, memory = self._average(effects, weights, maps, memory)
+        stacks, pointers, weights, tops, below = [], [], [], [], []
+        for plan, probs in zip(plans, module_probs.unbind(1), strict=True):
+            view = StepView(maps, self.pointer.places(pointer), knowledge)
+            step_weights = self._weights(probs, pointer)
+            maps, pointer = self._step(view, step_weights, plan)
             stacks.append(maps)
             pointers.append(pointer)
+            weights.append(step_weights)
+            tops.append(view.pooled_top)
+            below.append(view.top_two[:, 1])
 
         stack, pointer = torch.stack(stacks, dim=1), torch.stack(pointers, dim=1)
-        attention = read(stack.flatten(0, 1), pointer.flatten(0, 1)[:, None]).view(N, T, P)
+        attention = torch.bmm(pointer.flatten(0, 1)[:, None], stack.flatten(0, 1)).view(N, T, P)
+        pooled_below = knowledge.pool(torch.stack(below, dim=1))  # [N,T,D]
+        pooled = torch.stack([torch.stack(tops, dim=1), pooled_below], dim=2)  # [N,T,2,D]
+        memory = self._remember(control, torch.stack(weights, dim=1), pooled)
         return Execution(stack=stack, pointer=pointer, attention=attention, memory=memory)
 
     def _weights(self, probs: Tensor, pointer: Tensor) -> Tensor:
@@ -148,20 +161,40 @@ class StackNMN(nn.Module):
         weights = weights + nothing_valid * self.no_op
         return weights / weights.sum(dim=1, keepdim=True)
 
-    def _average(
-        self, effects: list[Effect], weights: Tensor, maps: Tensor, memory: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The next stack [N,L,P], sharpened pointer [N,L] and memory [N,D]."""
-        # keep and pointer of all modules in one weighted sum: [N,1,M] x [N,M,2L]
-        moves = torch.stack([torch.cat([e.keep, e.pointer], dim=1) for e in effects], dim=1)
-        keep, pointer = torch.bmm(weights[:, None], moves)[:, 0].chunk(2, dim=1)
-        writing = [
-            (weights[:, m, None, None], e) for m, e in enumerate(effects) if e.maps is not None
+    def _step(
+        self, view: StepView, weights: Tensor, plans: tuple[Tensor | None, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """The next stack [N,L,P] and sharpened pointer [N,L]: averages over all modules."""
+        maps = [
+            written
+            for module, plan in zip(self.neural_modules.values(), plans, strict=True)
+            for written in module(view, plan)
         ]
-        places = torch.cat([weight * e.places for weight, e in writing], dim=1)  # [N,K,L]
-        written = torch.cat([e.maps for _, e in writing], dim=1)  # [N,K,P]
-        maps = torch.baddbmm(keep[..., None] * maps, places.transpose(1, 2), written)
-        memory = sum(
-            weights[:, m, None] * e.memory for m, e in enumerate(effects) if e.memory is not None
+        # How much of each place every written map replaces: [N,W,L] for W written maps.
+        replaced = weights[:, self.writer, None] * view.places[:, self.written_place]
+        kept = weights.sum(dim=1, keepdim=True) - replaced.sum(dim=1)  # [N,L]
+        written = torch.baddbmm(
+            kept[..., None] * view.maps, replaced.transpose(1, 2), torch.stack(maps, dim=1)
         )
-        return maps, self.pointer.sharpen(pointer), memory
+        landing = torch.bmm((weights @ self.landing)[:, None], view.places)[:, 0]
+        return written, self.pointer.sharpen(landing)
+
+    def _remember(self, control: Tensor, weights: Tensor, pooled: Tensor) -> Tensor:
+        """The memory [N,D] after all steps; no map ever depends on it.
+
+        NoOp keeps memory, the Describes renew it, all other modules set it to zero. Takes
+        control [N,T,C], module weights [N,T,M] and the pooled top two maps [N,T,2,D].
+        """
+        describers = [m for m in self.neural_modules.values() if isinstance(m, DescribeOne)]
+        renewed, old_weights = zip(*(m.describe(control, pooled) for m in describers), strict=True)
+        describing = [weights[..., m, None] for m in self.keeps_memory[1:]]  # [N,T,1] each
+        renewed = sum(w * new for w, new in zip(describing, renewed, strict=True))  # [N,T,D]
+        old = Collected(torch.cat(old_weights)[None])  # [1,2D,D]
+
+        memory = renewed[:, 0]  # The memory before the first step is zero.
+        shares = weights[..., self.keeps_memory].unbind(1)  # [N,1+2] each
+        for new, share in zip(renewed.unbind(1)[1:], shares[1:], strict=True):
+            described = old.products(memory[None]).unflatten(-1, (len(describers), -1))[0]
+            candidates = torch.cat([memory[:, None], described], dim=1)  # [N,1+2,D]
+            memory = torch.baddbmm(new[:, None], share[:, None], candidates)[:, 0]
+        return memory

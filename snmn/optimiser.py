@@ -15,7 +15,7 @@ class TFAdam(torch.optim.Adam):
     """`torch.optim.Adam` with ``tf_eps`` in TensorFlow's convention; other arguments as there."""
 
     def __init__(self, params, *, lr: float, betas=(0.9, 0.999), tf_eps: float = 1e-8):
-        super().__init__(params, lr=lr, betas=betas)
+        super().__init__(params, lr=lr, betas=betas, fused=True)
         for group in self.param_groups:
             group.setdefault("tf_eps", tf_eps)
 

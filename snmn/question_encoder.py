@@ -16,7 +16,7 @@ class EncodedQuestion:
 
     embeddings [N,S,E] word embeddings; states [N,S,D] LSTM states, forward and backward
     concatenated, zero beyond the length; summary [N,D] last forward and last backward state;
-    mask [N,S] 1.0 for true words.
+    mask [N,S] bool, true words.
     """
 
     embeddings: Tensor
@@ -59,31 +59,36 @@ class QuestionEncoder(nn.Module):
         N, S = question.shape
         positions = torch.arange(S, device=question.device)
         mask = positions < length[:, None]  # [N,S]
-        # The backward direction reads each question reversed within its own length, so both
-        # directions run as one recurrence and padding always comes last, where it is harmless.
+        # Packed as the LSTM wants it: R true words, step by step, the longest question first.
+        order = length.argsort(descending=True, stable=True)
+        at_step = mask.sum(dim=0)  # [S] questions that are longer than s
+        active = [n for n in at_step.tolist() if n]
+        packed = mask[order].t()  # [S,N]
+        start = (at_step.cumsum(0) - at_step)[:, None].expand(S, N).t()  # [N,S] row of the step
+        # The backward direction reads each question reversed within its own length, so that both
+        # directions run as one recurrence; read s is position ``reversal``.
         reversal = torch.where(mask, length[:, None] - 1 - positions, positions)  # [N,S]
 
         # The vocabulary is small: the input product of its words, once, then a look-up.
-        gates = self.lstm.project(self.embedding)  # [words, 2, 4h]
-        words = torch.stack([question, question.gather(1, reversal)])  # [2,N,S]
-        gates = torch.stack(
-            [F.embedding(words[k].t(), gates[:, k]) for k in range(2)], dim=1
-        )  # [S,2,N,4h]
-        hidden, _ = self.lstm.recur(gates)  # [S,2,N,h]
+        gates = self.lstm.project(self.embedding).flatten(0, 1)  # [words*2,4h]
+        read = torch.stack([question, question.gather(1, reversal)])  # [2,N,S]
+        read = read[:, order].transpose(1, 2)[:, packed]  # [2,R]
+        direction = torch.arange(2, device=question.device)[:, None]
+        hidden, _ = self.lstm.recur(F.embedding(2 * read + direction, gates), active)  # [2,R,h]
 
-        forward, backward = hidden.permute(1, 2, 0, 3)  # [N,S,h] each
-        summary = torch.cat(
-            [
-                states[torch.arange(N, device=length.device), length - 1]
-                for states in (forward, backward)
-            ],
-            dim=1,
-        )
-        backward = backward.gather(1, reversal[..., None].expand_as(backward))
-        states = torch.cat([forward, backward], dim=2) * mask[..., None]
+        # Unpack: where each position's forward and backward state lie; padding reads zeros.
+        R = hidden.shape[1]
+        place = order.argsort()[:, None] + start  # [N,S] row of the s-th read
+        place = torch.stack([place, R + place.gather(1, reversal)], dim=2)  # [N,S,2]
+        place = place.masked_fill(~mask[..., None], 2 * R)
+        table = F.pad(hidden.flatten(0, 1), (0, 0, 0, 1))  # [2R+1,h]
+        states = F.embedding(place, table, padding_idx=2 * R).flatten(2)  # [N,S,D]
+
+        half = states.shape[2] // 2
+        last = states[torch.arange(N, device=length.device), length - 1]
         return EncodedQuestion(
             embeddings=F.embedding(question, self.embedding),
             states=states,
-            summary=summary,
-            mask=mask.to(states.dtype),
+            summary=torch.cat([last[:, :half], states[:, 0, half:]], dim=1),
+            mask=mask,
         )

@@ -42,14 +42,15 @@ class QuestionReconstruction(nn.Module):
         inputs = control.module_logits if self.use_logits else control.module_probs
         if self.use_control:
             inputs = torch.cat([inputs, control.control], dim=-1)  # [N,T,M+C]
-        hidden, cell = self.reader.recur(self._gates(self.reader, inputs))
+        N, S, _ = question.embeddings.shape
+        T = inputs.shape[1]
+        hidden, cell = self.reader.recur(self._gates(self.reader, inputs), [N] * T)  # [1,T*N,D]
+        last = (hidden[:, -N:], cell[:, -N:])
         previous = nn.functional.pad(question.embeddings[:, :-1], (0, 0, 1, 0))  # [N,S,E]
-        states, _ = self.writer.recur(self._gates(self.writer, previous), (hidden[-1], cell[-1]))
-        return self.output(states[:, 0].transpose(0, 1))
+        states, _ = self.writer.recur(self._gates(self.writer, previous), [N] * S, last)
+        return self.output(states.view(S, N, -1).transpose(0, 1))
 
     @staticmethod
     def _gates(lstm: LSTM, inputs: Tensor) -> Tensor:
-        """Gates [S,1,N,4h] for inputs [N,S,E]."""
-        N, S, _ = inputs.shape
-        gates = lstm.project(inputs.transpose(0, 1).flatten(0, 1))  # [S*N,1,4h]
-        return gates.view(S, N, 1, -1).transpose(1, 2)
+        """Packed gates [1,S*N,4h] for inputs [N,S,E], none of which is padding to the LSTM."""
+        return lstm.project(inputs.transpose(0, 1).flatten(0, 1)).transpose(0, 1)

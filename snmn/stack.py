@@ -8,14 +8,21 @@ Difference from the two earlier codebases: shifts are products with an [L,L] mat
 stack length works, including 1.
 """
 
+from enum import IntEnum
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def read(maps: Tensor, weights: Tensor) -> Tensor:
-    """Read maps [N,L,P] with K sets of place weights [N,K,L]: [N,K,P]."""
-    return torch.bmm(weights, maps)
+class Place(IntEnum):
+    """Places of the stack, relative to the pointer of a step's incoming state."""
+
+    TOP = 0  # where the pointer is
+    BELOW = 1  # after a pop
+    ABOVE = 2  # after a push
+    BACK = 3  # after a push and a pop: the top again, but for the stack's ends
+    LEFT_OVER = 4  # above, less what is written at the place after the pop
 
 
 class StackPointer(nn.Module):
@@ -43,21 +50,25 @@ class StackPointer(nn.Module):
         if guarded:
             up[-1, -1] = 1.0
             down[0, 0] = 1.0
-        self.register_buffer("shift_up", up, persistent=False)
-        self.register_buffer("shift_down", down, persistent=False)
+        shifts = {
+            Place.TOP: torch.eye(length),
+            Place.BELOW: down,
+            Place.ABOVE: up,
+            Place.BACK: up @ down,
+        }
+        ordered = torch.cat([shifts[place] for place in sorted(shifts)], dim=1)
+        self.register_buffer("shifts", ordered, persistent=False)  # [L,4L]
 
     def initial(self, N: int) -> Tensor:
         """The pointer of an empty stack: one-hot at place 0, [N,L]."""
-        first = torch.zeros(N, dtype=torch.long, device=self.shift_up.device)
-        return F.one_hot(first, self.length).to(self.shift_up.dtype)
+        first = torch.zeros(N, dtype=torch.long, device=self.shifts.device)
+        return F.one_hot(first, self.length).to(self.shifts.dtype)
 
-    def up(self, pointer: Tensor) -> Tensor:
-        """Move towards the top, as a push does: [N,L] -> [N,L]."""
-        return pointer @ self.shift_up
-
-    def down(self, pointer: Tensor) -> Tensor:
-        """Move towards the bottom, as a pop does: [N,L] -> [N,L]."""
-        return pointer @ self.shift_down
+    def places(self, pointer: Tensor) -> Tensor:
+        """Where modules may read and write with this pointer [N,L]: [N,5,L], as `Place` names."""
+        places = (pointer @ self.shifts).unflatten(-1, (-1, self.length))  # [N,4,L]
+        above, back = places[:, Place.ABOVE], places[:, Place.BACK]
+        return torch.cat([places, (above * (1 - back))[:, None]], dim=1)
 
     def sharpen(self, pointer: Tensor) -> Tensor:
         """Make a mixed pointer decided again: [N,L] -> [N,L]."""
