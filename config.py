@@ -1,26 +1,20 @@
 """Configuration of an experiment: typed, validated and strict.
 
-A configuration is a yaml file that names what differs from the defaults below, or from the file
+A configuration is a yaml file that names what differs from the defaults below, or from the files
 that its BASE key names. Keys are those of the two earlier codebases, whose files load unchanged;
 keys that only steered them are accepted with a note. Keys of ours are marked "(ours)".
 """
 
 import dataclasses
-import difflib
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from snmn.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS
+from snmn.published import WITHOUT_EFFECT
+from snmn.settings import ConfigError, apply_settings, parse_overrides, read_yaml
 
-TASKS = ("vqa", "loc", "joint")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message says what to change."""
+DATASETS = {"vqa": ("vqa",), "loc": ("loc",), "joint": ("vqa", "loc")}  # and their tasks
 
 
 @dataclass
@@ -119,6 +113,7 @@ class Train:
     BATCH_SIZE: int = 64
     QUESTIONS_PER_IMAGE: int = 1  # (ours) k > 1: BATCH_SIZE / k images with k questions each
     FRESH_SCENES_FILE: str = ""  # (ours) draw new questions from these scenes, %s is the split
+    FRESH_SCENES_FILE_LOC: str = ""  # (ours) the same for new referring expressions
     MAX_HOPS_SCHEDULE: list = field(default_factory=list)  # (ours) [[from step, hops], ...]
     NUM_WORKERS: int = 1  # (ours) processes that load data
     USE_GT_LAYOUT: bool = True
@@ -179,45 +174,6 @@ class Config:
     TEST: Test = field(default_factory=Test)
 
 
-_FIGURES = "test.py draws no figures yet"
-_VOCABULARY = "the vocabularies are fixed, in snmn/vocabulary.py"
-_ONE_PATTERN = "IMDB_FILE names the imdb of every split"
-_FOUND_BY_NAME = "test.py takes the checkpoint on its command line"
-
-# Keys of the earlier codebases that have no effect here -> why, for the note.
-IGNORED = {
-    "GPU_ID": "devices are chosen by Lightning",
-    "GPU_MEM_GROWTH": "a TensorFlow setting",
-    "VOCAB_QUESTION_FILE": _VOCABULARY,
-    "VOCAB_LAYOUT_FILE": _VOCABULARY,
-    "VOCAB_ANSWER_FILE": _VOCABULARY,
-    "TRAIN_IMDB_FILE": _ONE_PATTERN,
-    "VAL_IMDB_FILE": _ONE_PATTERN,
-    "TEST_IMDB_FILE": _ONE_PATTERN,
-    "TRAIN_LOC_IMDB_FILE": _ONE_PATTERN,
-    "VAL_LOC_IMDB_FILE": _ONE_PATTERN,
-    "TEST_LOC_IMDB_FILE": _ONE_PATTERN,
-    "MODEL.T_ENCODER": "questions are as long as they are",
-    "MODEL.H_IMG": "box sizes come from each image's real size",
-    "MODEL.W_IMG": "box sizes come from each image's real size",
-    "TRAIN.LOG_DIR": "logs lie beside the checkpoints in SNAPSHOT_DIR",
-    "TRAIN.BBOX_IOU_THRESH": "a box is correct at IoU 0.5, as published",
-    "TEST.SNAPSHOT_FILE": _FOUND_BY_NAME,
-    "TEST.ITER": _FOUND_BY_NAME,
-    "TEST.BBOX_IOU_THRESH": "a box is correct at IoU 0.5, as published",
-    "TEST.OUTPUT_VQA_EVAL_PRED": "predictions are always written",
-    "TEST.VIS_SEPARATE_CORRECTNESS": _FIGURES,
-    "TEST.NUM_VIS": _FIGURES,
-    "TEST.NUM_VIS_CORRECT": _FIGURES,
-    "TEST.NUM_VIS_INCORRECT": _FIGURES,
-    "TEST.VIS_DIR_PREFIX": _FIGURES,
-    "TEST.STEPWISE_VIS": _FIGURES,
-    "TEST.VIS_SHOW_ANSWER": _FIGURES,
-    "TEST.VIS_SHOW_STACK": _FIGURES,
-    "TEST.VIS_SHOW_IMG": _FIGURES,
-}
-
-
 def load_config(path: str | Path, overrides: list[str] | None = None) -> tuple[Config, list[str]]:
     """Read a yaml file, apply ``KEY VALUE`` overrides, and check the result.
 
@@ -226,24 +182,39 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> tuple[C
     """
     path = Path(path)
     config, notes = Config(), []
-    for file, settings in _chain(path):
-        notes += _apply(config, settings, prefix="", where=str(file))
-    overrides = overrides or []
-    if len(overrides) % 2:
-        raise ConfigError(f"overrides come as KEY VALUE pairs; {overrides[-1]!r} has no value")
-    for key, text in zip(overrides[::2], overrides[1::2], strict=True):
-        nested: Any = yaml.safe_load(text)
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        notes += _apply(config, nested, prefix="", where="the command line")
+    sources = [(str(file), settings) for file, settings in read_yaml(path)]
+    sources += [("the command line", settings) for settings in parse_overrides(overrides or [])]
+    for where, settings in sources:
+        notes += apply_settings(config, settings, where=where, ignored=WITHOUT_EFFECT)
     if config.EXP_NAME in ("", "<fill-with-filename>"):
         config.EXP_NAME = path.stem
     if config.IMDB_FILE.endswith(".npy"):
         config.IMDB_FILE = config.IMDB_FILE.removesuffix(".npy") + ".h5"
         notes.append(f"IMDB_FILE: imdbs are HDF5 files here, reading {config.IMDB_FILE}")
-    _settle_task(config)
+    if not config.DATASET:
+        heads = (config.MODEL.BUILD_VQA, config.MODEL.BUILD_LOC)
+        config.DATASET = {(True, False): "vqa", (False, True): "loc"}.get(heads, "joint")
     _check(config)
     return config, notes
+
+
+def tasks(config: Config) -> tuple[str, ...]:
+    """The tasks of DATASET, in the order in which training takes turns: vqa, loc or both."""
+    return DATASETS[config.DATASET]
+
+
+def splits(config: Config, section: Train | Test) -> dict[str, str]:
+    """The split of each task in a section, TRAIN or TEST."""
+    names = {"vqa": section.SPLIT_VQA, "loc": section.SPLIT_LOC}
+    return {task: names[task] for task in tasks(config)}
+
+
+def stored_data(config: Config, section: Train | Test) -> dict[str, tuple[str, str]]:
+    """Feature folder and imdb of each task in a section, TRAIN or TEST."""
+    return {
+        task: (config.FEATURE_DIR % split, config.IMDB_FILE % split)
+        for task, split in splits(config, section).items()
+    }
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -251,94 +222,28 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def _chain(path: Path) -> list[tuple[Path, dict]]:
-    """The file and those it is based on, outermost base first."""
-    files: list[tuple[Path, dict]] = []
-    while True:
-        if any(path == seen for seen, _ in files):
-            raise ConfigError(f"{path}: BASE goes round in a circle")
-        try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not yaml: {error}") from None
-        if not isinstance(settings, dict):
-            raise ConfigError(f"{path}: expected keys and values")
-        base = settings.pop("BASE", None)
-        files.insert(0, (path, settings))
-        if base is None:
-            return files
-        path = path.parent / base
-
-
-def _apply(section: Any, settings: dict, *, prefix: str, where: str) -> list[str]:
-    """Set fields of a section from nested settings; returns notes."""
-    types = typing.get_type_hints(type(section))
-    notes = []
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if name in IGNORED:
-            notes.append(f"{name} has no effect: {IGNORED[name]}")
-        elif key not in types:
-            raise ConfigError(f"{where}: unknown key {name}{_nearest(name)}")
-        elif dataclasses.is_dataclass(types[key]):
-            if not isinstance(value, dict):
-                raise ConfigError(f"{where}: {name} is a section of keys, not {value!r}")
-            notes += _apply(getattr(section, key), value, prefix=f"{name}.", where=where)
-        else:
-            setattr(section, key, _typed(value, types[key], name, where))
-    return notes
-
-
-def _typed(value: Any, kind: type, name: str, where: str) -> Any:
-    """The value as its field's type. A yaml number like 1e-5 arrives as text."""
-    try:
-        if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-            return float(value)
-        if kind is int and isinstance(value, float | str) and float(value).is_integer():
-            return int(float(value))
-    except ValueError:
-        pass
-    if kind is str and value is None:
-        return ""
-    if type(value) is not kind:
-        raise ConfigError(f"{where}: {name} must be of type {kind.__name__}, not {value!r}")
-    return value
-
-
-def _all_keys(kind: type = Config, prefix: str = "") -> list[str]:
-    keys = []
-    for key, type_ in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(type_):
-            keys += _all_keys(type_, f"{prefix}{key}.")
-        else:
-            keys.append(prefix + key)
-    return keys
-
-
-def _nearest(name: str) -> str:
-    """A hint at the known key that looks most like ``name``."""
-    known = [*_all_keys(), *IGNORED]
-    same_end = [key for key in known if key.split(".")[-1] == name.split(".")[-1]]
-    close = same_end or difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"; the nearest known one is {close[0]}"
-
-
-def _settle_task(config: Config) -> None:
-    """Make DATASET and the heads that are built agree."""
-    model = config.MODEL
-    if not config.DATASET:
-        if not (model.BUILD_VQA or model.BUILD_LOC):
-            raise ConfigError("MODEL.BUILD_VQA and MODEL.BUILD_LOC are both off: build one")
-        heads = (model.BUILD_VQA, model.BUILD_LOC)
-        config.DATASET = {(True, False): "vqa", (False, True): "loc"}.get(heads, "joint")
-    if config.DATASET not in TASKS:
-        raise ConfigError(f"DATASET must be one of {', '.join(TASKS)}, not {config.DATASET!r}")
-    if config.DATASET in ("vqa", "joint") and not model.BUILD_VQA:
-        raise ConfigError(f"DATASET {config.DATASET} needs MODEL.BUILD_VQA True")
-    if config.DATASET in ("loc", "joint") and not model.BUILD_LOC:
-        raise ConfigError(f"DATASET {config.DATASET} needs MODEL.BUILD_LOC True")
+def check_training(config: Config) -> None:
+    """Refuse what contradicts itself in training, saying what to change; testing may not mind."""
+    train, model = config.TRAIN, config.MODEL
+    heads = {
+        "vqa": ("MODEL.BUILD_VQA", model.BUILD_VQA),
+        "loc": ("MODEL.BUILD_LOC", model.BUILD_LOC),
+    }
+    for task in tasks(config):
+        key, built = heads.pop(task)
+        if not built:
+            raise ConfigError(f"DATASET {config.DATASET} needs {key} True")
+    for key, built in heads.values():
+        if built:
+            raise ConfigError(
+                f"{key} is True but DATASET {config.DATASET} has no data to train it: "
+                f"set {key} False or DATASET joint"
+            )
+    if train.USE_SHARPEN_LOSS and train.SHARPEN_SCHEDULE_END < train.SHARPEN_SCHEDULE_BEGIN:
+        raise ConfigError(
+            "the sharpen schedule ends before it begins: make TRAIN.SHARPEN_SCHEDULE_END at "
+            f"least TRAIN.SHARPEN_SCHEDULE_BEGIN ({train.SHARPEN_SCHEDULE_BEGIN})"
+        )
 
 
 def _check(config: Config) -> None:
@@ -346,6 +251,7 @@ def _check(config: Config) -> None:
     train, model = config.TRAIN, config.MODEL
     _check_patterns(config)
     choices = {
+        "DATASET": (config.DATASET, tuple(DATASETS)),
         "TRAIN.SHARPEN_LOSS_TYPE": (train.SHARPEN_LOSS_TYPE, SHARPEN_LOSS_TYPES),
         "TRAIN.SHARPEN_LOSS_SCALING_TYPE": (
             train.SHARPEN_LOSS_SCALING_TYPE,
@@ -360,11 +266,6 @@ def _check(config: Config) -> None:
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
-    if train.USE_SHARPEN_LOSS and train.SHARPEN_SCHEDULE_END < train.SHARPEN_SCHEDULE_BEGIN:
-        raise ConfigError(
-            "the sharpen schedule ends before it begins: make TRAIN.SHARPEN_SCHEDULE_END at "
-            f"least TRAIN.SHARPEN_SCHEDULE_BEGIN ({train.SHARPEN_SCHEDULE_BEGIN})"
-        )
     if not 0 < train.DROPOUT_KEEP_PROB <= 1:
         raise ConfigError("TRAIN.DROPOUT_KEEP_PROB is a probability above 0")
     if not 0 <= train.EMA_DECAY < 1:
@@ -374,6 +275,8 @@ def _check(config: Config) -> None:
             f"TRAIN.BATCH_SIZE {train.BATCH_SIZE} is not a multiple of "
             f"TRAIN.QUESTIONS_PER_IMAGE {train.QUESTIONS_PER_IMAGE}"
         )
+    if not (model.BUILD_VQA or model.BUILD_LOC):
+        raise ConfigError("MODEL.BUILD_VQA and MODEL.BUILD_LOC are both off: build one")
     if model.LSTM_DIM % 2 or model.PE_DIM % 4:
         raise ConfigError("MODEL.LSTM_DIM must be even and MODEL.PE_DIM a multiple of 4")
     if train.INIT_FROM_WEIGHTS and not train.INIT_WEIGHTS_FILE:
@@ -391,6 +294,7 @@ def _check_patterns(config: Config) -> None:
         "FEATURE_DIR": config.FEATURE_DIR,
         "TRAIN.SNAPSHOT_DIR": config.TRAIN.SNAPSHOT_DIR,
         "TRAIN.FRESH_SCENES_FILE": config.TRAIN.FRESH_SCENES_FILE or "%s",
+        "TRAIN.FRESH_SCENES_FILE_LOC": config.TRAIN.FRESH_SCENES_FILE_LOC or "%s",
     }
     for key, pattern in patterns.items():
         if pattern.count("%s") != 1:

@@ -3,8 +3,9 @@
     python test.py configs/vqa_gt_layout.yaml runs/vqa_gt_layout/last.ckpt
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT TEST.SPLIT_VQA test
 
-Prints accuracy by question type and writes every prediction to predictions.csv under
-TEST.RESULT_DIR. Tests the moving average of the weights unless TEST.USE_EMA is False.
+Prints accuracy by question type, precision by type of expression, or both, and writes every
+prediction to predictions.csv under TEST.RESULT_DIR. Tests the moving average of the weights unless
+TEST.USE_EMA is False.
 """
 
 import argparse
@@ -13,13 +14,12 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from config import Config, ConfigError, load_config
-from snmn.checkpoint import CheckpointError, model_state, read_checkpoint
-from snmn.data import CLEVRDataModule, DataError
-from snmn.feature_store import FeatureStoreError
-from snmn.imdb import ImdbError
-from snmn.predictions import accuracy_table, prediction_rows, write_csv
+from config import Config, load_config, splits, stored_data
+from snmn.checkpoint import model_state, read_checkpoint
+from snmn.data import CLEVRDataModule
+from snmn.predictions import prediction_rows, score_table, write_csv
 from snmn.training import SNMNTraining, quiet_lightning
+from train import USER_ERRORS
 
 
 def load_training(config: Config, path: str) -> SNMNTraining:
@@ -34,10 +34,9 @@ def load_training(config: Config, path: str) -> SNMNTraining:
 
 def build_data(config: Config) -> CLEVRDataModule:
     """Test data, from a configuration."""
-    split, model = config.TEST.SPLIT_VQA, config.MODEL
+    model = config.MODEL
     return CLEVRDataModule(
-        test_features=config.FEATURE_DIR % split,
-        test_questions=config.IMDB_FILE % split,
+        test=stored_data(config, config.TEST),
         batch_size=config.TEST.BATCH_SIZE,
         num_workers=config.TRAIN.NUM_WORKERS,
         grid=(model.H_FEAT, model.W_FEAT),
@@ -68,16 +67,17 @@ def main() -> None:
     data = build_data(config)
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
     trainer.test(training, datamodule=data, verbose=False)
-    rows = prediction_rows(training.predictions, data.questions("test"))
-    directory = config.TEST.RESULT_DIR.replace("%s", config.EXP_NAME).replace("%08d", "")
-    path = Path(directory) / config.TEST.SPLIT_VQA / "predictions.csv"
-    write_csv(path, rows)
-    print(f"\n{config.EXP_NAME} on {config.TEST.SPLIT_VQA}\n{accuracy_table(rows)}")
-    print(f"predictions: {path}")
+    directory = Path(config.TEST.RESULT_DIR.replace("%s", config.EXP_NAME).replace("%08d", ""))
+    for task, split in splits(config, config.TEST).items():
+        rows = prediction_rows(training.predictions[task], data.questions("test")[task])
+        path = directory / split / "predictions.csv"
+        write_csv(path, rows)
+        print(f"\n{config.EXP_NAME} on {split}\n{score_table(rows)}")
+        print(f"predictions: {path}")
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (ConfigError, CheckpointError, DataError, ImdbError, FeatureStoreError) as error:
+    except USER_ERRORS as error:
         sys.exit(f"test.py: {error}")

@@ -14,16 +14,25 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from clevr_prep.json_stream import JsonStreamError
 from clevr_prep.synthetic.fresh import FreshQuestions
-from clevr_prep.synthetic.programs import QUESTION_TYPES
+from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.synthetic.scene_masks import SceneError
-from config import Config, ConfigError, load_config, to_dict
+from config import (
+    Config,
+    ConfigError,
+    check_training,
+    load_config,
+    splits,
+    stored_data,
+    tasks,
+    to_dict,
+)
 from snmn.checkpoint import CheckpointError, model_state, read_checkpoint
-from snmn.data import CLEVRDataModule, DataError
+from snmn.data import CLEVRDataModule, DataError, TaskData
 from snmn.ema import ExponentialMovingAverage
 from snmn.feature_store import FeatureStoreError
 from snmn.imdb import Imdb, ImdbError
@@ -49,6 +58,7 @@ def build_training(config: Config) -> SNMNTraining:
         attention_lr_scale=solver.ATTENTION_LR_SCALE,
         max_steps=config.TRAIN.MAX_ITER,
         question_types=QUESTION_TYPES,
+        expression_types=REFERRING_TYPES,
         config=settings,
     )
     if config.TRAIN.INIT_FROM_WEIGHTS:
@@ -57,23 +67,29 @@ def build_training(config: Config) -> SNMNTraining:
     return training
 
 
+def training_data(config: Config) -> dict[str, TaskData]:
+    """Features and questions of each task, stored or made up as they are asked for."""
+    train = config.TRAIN
+    hops = [tuple(entry) for entry in train.MAX_HOPS_SCHEDULE] or None
+    scenes = {"vqa": train.FRESH_SCENES_FILE, "loc": train.FRESH_SCENES_FILE_LOC}
+    sources = {"vqa": FreshQuestions}
+    data = {}
+    for task, (features, questions) in stored_data(config, train).items():
+        if scenes[task]:
+            path = scenes[task] % splits(config, train)[task]
+            questions = sources[task](path, max_hops=hops, steps=config.MODEL.T_CTRL)
+        elif train.QUESTIONS_PER_IMAGE > 1:
+            questions = StoredQuestions(Imdb(questions), max_hops=hops)
+        data[task] = features, questions
+    return data
+
+
 def build_data(config: Config, *, seed: int) -> CLEVRDataModule:
     """Training and validation data, from a configuration."""
     train, model = config.TRAIN, config.MODEL
-    hops = [tuple(entry) for entry in train.MAX_HOPS_SCHEDULE] or None
-    if train.FRESH_SCENES_FILE:
-        questions = FreshQuestions(
-            train.FRESH_SCENES_FILE % train.SPLIT_VQA, max_hops=hops, steps=model.T_CTRL
-        )
-    else:
-        questions = config.IMDB_FILE % train.SPLIT_VQA
-        if train.QUESTIONS_PER_IMAGE > 1:
-            questions = StoredQuestions(Imdb(questions), max_hops=hops)
     return CLEVRDataModule(
-        train_features=config.FEATURE_DIR % train.SPLIT_VQA,
-        train_questions=questions,
-        val_features=config.FEATURE_DIR % config.TEST.SPLIT_VQA,
-        val_questions=config.IMDB_FILE % config.TEST.SPLIT_VQA,
+        train=training_data(config),
+        val=stored_data(config, config.TEST),
         batch_size=train.BATCH_SIZE,
         questions_per_image=train.QUESTIONS_PER_IMAGE,
         eval_batch_size=config.TEST.BATCH_SIZE,
@@ -90,35 +106,28 @@ def build_data(config: Config, *, seed: int) -> CLEVRDataModule:
 def build_trainer(config: Config, directory: Path) -> pl.Trainer:
     """Lightning's trainer with checkpoints, EMA and logs, from a configuration."""
     train = config.TRAIN
+    # Lightning counts updates, of which an iteration makes one for each task.
+    updates = len(tasks(config))
     best = ModelCheckpoint(
-        dirpath=directory,
-        filename="best-{step:08d}",
-        monitor="val/answer_accuracy",
-        mode="max",
+        dirpath=directory, filename="best-{step:08d}", monitor="val/score", mode="max"
     )
     # Lightning's own save_last follows only those checkpoints that were worth keeping.
     last = ModelCheckpoint(dirpath=directory, filename="last", enable_version_counter=False)
     regular = ModelCheckpoint(
         dirpath=directory,
         filename="{step:08d}",
-        every_n_train_steps=train.SNAPSHOT_INTERVAL,
+        every_n_train_steps=train.SNAPSHOT_INTERVAL * updates,
         save_top_k=-1,
     )
     logger = CSVLogger(directory, name="", version="logs")
     return pl.Trainer(
-        max_steps=train.MAX_ITER,
+        max_steps=train.MAX_ITER * updates,
         gradient_clip_val=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
-        log_every_n_steps=train.LOG_INTERVAL,
+        log_every_n_steps=train.LOG_INTERVAL * updates,
         num_sanity_val_steps=0,
         enable_model_summary=False,
         logger=logger,
-        callbacks=[
-            ExponentialMovingAverage(train.EMA_DECAY),
-            LearningRateMonitor(logging_interval="step"),
-            best,
-            last,
-            regular,
-        ],
+        callbacks=[ExponentialMovingAverage(train.EMA_DECAY), best, last, regular],
     )
 
 
@@ -152,6 +161,7 @@ def main() -> None:
     config, notes = load_config(given.config, given.overrides)
     for note in notes:
         print(f"note: {note}")
+    check_training(config)
     directory = Path(config.TRAIN.SNAPSHOT_DIR.replace("%s", config.EXP_NAME))
     pl.seed_everything(given.seed, verbose=False)
     trainer = build_trainer(config, directory)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from snmn.boxes import encode_boxes
 from snmn.question_source import EncodedQuestions
 
 
@@ -13,30 +14,42 @@ from snmn.question_source import EncodedQuestions
 class Batch:
     """N questions about I images, k = N / I for each: question n is about image n // k.
 
+    All questions of a batch belong to one task: "vqa", where they have an answer, or "loc", where
+    they are referring expressions and have a box.
+
     Attributes:
         question: [N, S] int64 word indices, padded with 0; S is the longest of this batch.
         length: [N] int64 words.
         image_features: [I, H, W, D] float32. In a batch fresh from a loader they may still be
             float16, as stored, which halves what passes between processes and to the device;
             ``to`` makes them float32.
-        answer: [N] int64 answer index, -1 unknown.
+        answer: [N] int64 answer index, -1 unknown; None where nobody knows any.
         layout: [N, T] int64 module indices padded with 0 (_NoOp); None without layouts.
         question_index: [N] int64 row in the imdb, to restore the original order; -1 for
             questions that are in none.
         image: [N] int64 index into the imdb's (or other source's) ``filenames``.
         question_type: [N] int64 index into its ``question_types``, 255 unknown.
         hops: [N] int64, 255 unknown.
+        image_size: [N, 2] int64 (width, height) in pixels of each question's image; loc only.
+        box: [N, 4] float32 true boxes [x, y, w, h] in pixels, NaN unknown; None where nobody
+            knows any. With it come
+        box_cell: [N] int64 cell of the grid, -1 unknown, and
+        box_offset: [N, 4] float32 offsets from it, as `snmn.boxes.encode_boxes` gives them.
     """
 
     question: torch.Tensor
     length: torch.Tensor
     image_features: torch.Tensor
-    answer: torch.Tensor
+    answer: torch.Tensor | None
     layout: torch.Tensor | None
     question_index: torch.Tensor
     image: torch.Tensor
     question_type: torch.Tensor
     hops: torch.Tensor
+    image_size: torch.Tensor | None = None
+    box: torch.Tensor | None = None
+    box_cell: torch.Tensor | None = None
+    box_offset: torch.Tensor | None = None
 
     @classmethod
     def collate(
@@ -54,17 +67,31 @@ class Batch:
         if layout is not None:
             layout = np.pad(layout, ((0, 0), (0, max(0, steps - layout.shape[1]))))
             layout = long(layout[:, :steps])
+        boxes = {}
+        if questions.image_size is not None:
+            boxes["image_size"] = long(questions.image_size)
+        if questions.box is not None:
+            boxes["box"] = torch.from_numpy(questions.box)
+            boxes["box_cell"], boxes["box_offset"] = encode_boxes(
+                boxes["box"], boxes["image_size"], features.shape[1:3]
+            )
         return cls(
             question=long(questions.question[:, : questions.length.max()]),
             length=long(questions.length),
             image_features=torch.from_numpy(features),
-            answer=long(questions.answer),
+            answer=long(questions.answer) if (questions.answer >= 0).any() else None,
             layout=layout,
             question_index=long(questions.question_index),
             image=long(np.repeat(images, len(questions) // len(images))),
             question_type=long(questions.question_type),
             hops=long(questions.hops),
+            **boxes,
         )
+
+    @property
+    def task(self) -> str:
+        """Which task the questions belong to, "vqa" or "loc"."""
+        return "vqa" if self.image_size is None else "loc"
 
     def __len__(self) -> int:
         """N, the number of questions."""

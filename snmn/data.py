@@ -1,6 +1,7 @@
 """The data module: imdbs and feature stores in, batches for Lightning out."""
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from snmn.datasets import (
     DataError,
     DrawnBatches,
     EvaluationOrder,
+    ShuffledPasses,
     StoredBatches,
+    TaskBatches,
     TrainingOrder,
 )
 from snmn.feature_store import FeatureStore
@@ -21,6 +24,11 @@ from snmn.question_source import QuestionSource, StoredQuestions
 
 __all__ = ["Batch", "CLEVRDataModule", "DataError"]
 
+TASKS = ("vqa", "loc")
+# For a task: a folder with the features of its images; its questions as the path of an imdb or,
+# for training, as a ``QuestionSource`` that draws them.
+TaskData = tuple[str | os.PathLike, str | os.PathLike | QuestionSource]
+
 _SAME_FEATURES = ("backbone", "weights_sha256", "preprocess", "image_size")
 
 
@@ -28,9 +36,10 @@ class CLEVRDataModule(LightningDataModule):
     """Loads questions and image features for training, validation and testing.
 
     Args:
-        train_features, val_features, test_features: folder of the split's feature store.
-        train_questions: path of an imdb, or a ``QuestionSource`` that draws them.
-        val_questions, test_questions: path of an imdb.
+        train, val, test: the `TaskData` of each task, by its name "vqa" (questions with answers)
+            or "loc" (referring expressions with boxes). With both, training batches take turns,
+            one of each task in a step, and evaluation has first those of one task, then those of
+            the other. A split without tasks has no loader.
         batch_size: questions in a training batch.
         questions_per_image: k; a training batch has batch_size / k images with k questions each.
             1 with an imdb: all questions shuffled, as published. Otherwise a pass visits every
@@ -41,12 +50,12 @@ class CLEVRDataModule(LightningDataModule):
         grid: (H, W) that the features must have.
         feature_dim: D that the features must have.
         steps: T, to which layouts are padded.
-        require_layouts: whether training and validation imdbs must have expert layouts.
-        epoch_steps: steps that Lightning takes for an epoch; None for one pass over the
+        require_layouts: whether training imdbs must have expert layouts.
+        epoch_steps: steps that Lightning takes for an epoch; None for one pass over the (longest)
             training data.
 
-    A split whose arguments are None has no loader. Files are opened in ``setup``, which raises
-    ``DataError``, ``ImdbError`` or ``FeatureStoreError`` with a sentence fit for a user.
+    Files are opened in ``setup``, which raises ``DataError``, ``ImdbError`` or
+    ``FeatureStoreError`` with a sentence fit for a user.
 
     Training resumes exactly: each time an epoch begins, the order starts at the number of batches
     that the trainer has behind it, which Lightning restores from a checkpoint. (Without a trainer
@@ -56,12 +65,9 @@ class CLEVRDataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        train_features: str | os.PathLike | None = None,
-        train_questions: str | os.PathLike | QuestionSource | None = None,
-        val_features: str | os.PathLike | None = None,
-        val_questions: str | os.PathLike | None = None,
-        test_features: str | os.PathLike | None = None,
-        test_questions: str | os.PathLike | None = None,
+        train: Mapping[str, TaskData] | None = None,
+        val: Mapping[str, TaskData] | None = None,
+        test: Mapping[str, TaskData] | None = None,
         batch_size: int = 64,
         questions_per_image: int = 1,
         eval_batch_size: int | None = None,
@@ -79,11 +85,7 @@ class CLEVRDataModule(LightningDataModule):
                 f"a batch of {batch_size} questions cannot be made of images with "
                 f"{questions_per_image} questions each"
             )
-        self._paths = {
-            "train": (train_features, train_questions),
-            "val": (val_features, val_questions),
-            "test": (test_features, test_questions),
-        }
+        self._given = {"train": train or {}, "val": val or {}, "test": test or {}}
         self._batch_size = batch_size
         self._questions_per_image = questions_per_image
         self._eval_batch_size = eval_batch_size or batch_size
@@ -93,36 +95,56 @@ class CLEVRDataModule(LightningDataModule):
         self._steps = steps
         self._require_layouts = require_layouts
         self._epoch_steps = epoch_steps
-        self._stores: dict[str, FeatureStore] = {}
-        self._questions: dict[str, Imdb | QuestionSource] = {}
+        # By split, then by task.
+        self._stores: dict[str, dict[str, FeatureStore]] = {}
+        self._questions: dict[str, dict[str, Imdb | QuestionSource]] = {}
 
     def setup(self, stage: str | None = None) -> None:
         """Open what a stage (fit, validate, test; None for all) needs and check that it fits."""
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
-        for split in splits.get(stage, tuple(self._paths)):
-            features, questions = self._paths[split]
-            if split in self._stores or features is None or questions is None:
-                continue
-            if isinstance(questions, (str, os.PathLike)):
-                questions = Imdb(questions)
-            imdb = questions.imdb if isinstance(questions, StoredQuestions) else questions
-            if isinstance(imdb, Imdb):
-                self._check_layouts(imdb, required=self._require_layouts and split != "test")
-            store = FeatureStore(features)
-            self._check_features(store)
-            self._stores[split], self._questions[split] = store, questions
+        for split in splits.get(stage, tuple(self._given)):
+            if split not in self._stores:
+                self._stores[split], self._questions[split] = {}, {}
+                for task, (features, questions) in self._given[split].items():
+                    self._open(split, task, features, questions)
+
+    def _open(
+        self, split: str, task: str, features: str | os.PathLike, questions: TaskData
+    ) -> None:
+        if isinstance(questions, (str, os.PathLike)):
+            questions = Imdb(questions)
+        imdb = questions.imdb if isinstance(questions, StoredQuestions) else questions
+        if isinstance(imdb, Imdb):
+            self._check_task(imdb, task, labelled=split == "train")
+            self._check_layouts(imdb, required=self._require_layouts and split == "train")
+        store = FeatureStore(features)
+        self._check_features(store)
+        self._stores[split][task], self._questions[split][task] = store, questions
+
+    def _check_task(self, imdb: Imdb, task: str, *, labelled: bool) -> None:
+        if (imdb.image_size is None) != (task == "vqa"):
+            holds, wanted = "questions", "referring expressions"
+            if task == "vqa":
+                holds, wanted = wanted, holds
+            raise DataError(f"{imdb.path} holds {holds}, not the {wanted} that {task} needs")
+        if labelled and task == "vqa" and (imdb.answer < 0).any():
+            raise DataError(f"{imdb.path} has questions without answers; train on another split")
+        if labelled and task == "loc" and (imdb.box is None or np.isnan(imdb.box).any()):
+            raise DataError(f"{imdb.path} has expressions without boxes; train on another split")
 
     def _check_layouts(self, imdb: Imdb, *, required: bool) -> None:
         if imdb.layout is None:
             if required:
                 raise DataError(
                     f"{imdb.path} has no layouts; run clevr_prep/data/get_ground_truth_layout.py, "
-                    "then clevr_prep/data/build_clevr_imdb.py"
+                    "then clevr_prep/data/build_clevr_imdb.py, or train without them "
+                    "(TRAIN.USE_GT_LAYOUT False)"
                 )
         elif imdb.layout[:, self._steps :].any():
             longest = int(np.nonzero(imdb.layout.any(axis=0))[0][-1]) + 1
             raise DataError(
-                f"{imdb.path} has layouts of {longest} steps, the model only {self._steps}"
+                f"{imdb.path} has layouts of {longest} steps, the model only {self._steps}: "
+                f"make MODEL.T_CTRL at least {longest}"
             )
 
     def _check_features(self, store: FeatureStore) -> None:
@@ -130,9 +152,11 @@ class CLEVRDataModule(LightningDataModule):
         if found != self._shape:
             raise DataError(
                 f"{store.folder} has features of (H, W, D) = {found} "
-                f"(backbone {store.attributes['backbone']}), the model expects {self._shape}"
+                f"(backbone {store.attributes['backbone']}), the model expects {self._shape}: set "
+                "MODEL.H_FEAT, W_FEAT and FEAT_DIM to the features', or FEATURE_DIR to others"
             )
-        for other in self._stores.values():
+        others = (other for tasks in self._stores.values() for other in tasks.values())
+        for other in others:
             for key in _SAME_FEATURES:
                 if store.attributes[key] != other.attributes[key]:
                     raise DataError(
@@ -140,42 +164,52 @@ class CLEVRDataModule(LightningDataModule):
                         f"{other.folder} with {other.attributes[key]}"
                     )
 
-    def questions(self, split: str) -> Imdb | QuestionSource:
-        """The questions of train, val or test, for names of types and files; after ``setup``."""
+    def questions(self, split: str) -> dict[str, Imdb | QuestionSource]:
+        """The questions of train, val or test by task, for names of types and files; after
+        ``setup``."""
         return self._questions[split]
 
     def sample_features(self, images: int = 256) -> torch.Tensor:
-        """Features [I,H,W,D] of training images spread evenly over the set, after ``setup``."""
-        store = self._stores["train"]
-        spread = np.linspace(0, len(store) - 1, min(images, len(store))).astype(np.int64)
-        return torch.from_numpy(store.read(spread)).float()
+        """Features [I,H,W,D] of training images spread evenly over the sets, after ``setup``."""
+        stores = self._stores["train"].values()
+        samples = []
+        for store in stores:
+            count = min(images // len(stores), len(store))
+            spread = np.linspace(0, len(store) - 1, count).astype(np.int64)
+            samples.append(torch.from_numpy(store.read(spread)).float())
+        return torch.cat(samples)
 
     def train_dataloader(self) -> DataLoader | list:
         """One epoch of training batches each time it is iterated over; see the class."""
-        if "train" not in self._stores:
+        if not self._questions.get("train"):
             return []
-        questions, store = self._questions["train"], self._stores["train"]
+        datasets, passes = {}, []
+        for task, questions in self._questions["train"].items():
+            seed = self._task_seed(task)
+            datasets[task], items = self._training_data(task, questions, seed)
+            size = self._batch_size // self._questions_per_image
+            passes.append(ShuffledPasses(items, size=size, seed=seed, task=task))
+        order = TrainingOrder(passes, start=self._batches_done, epoch_steps=self._epoch_steps)
+        return self._loader(TaskBatches(datasets), order, persistent=True)
+
+    def _training_data(
+        self, task: str, questions: Imdb | QuestionSource, seed: int
+    ) -> tuple[Dataset, np.ndarray]:
+        """A task's dataset, and the items that it is asked for."""
+        store = self._stores["train"][task]
         if isinstance(questions, Imdb) and self._questions_per_image == 1:
-            items = np.arange(len(questions))
-            dataset = StoredBatches(questions, store, steps=self._steps)
-        else:
-            source = StoredQuestions(questions) if isinstance(questions, Imdb) else questions
-            items = source.images
-            dataset = DrawnBatches(
-                source,
-                store,
-                count=self._questions_per_image,
-                seed=self._seed,
-                steps=self._steps,
-            )
-        order = TrainingOrder(
-            items,
-            size=self._batch_size // self._questions_per_image,
-            seed=self._seed,
-            start=self._batches_done,
-            epoch_steps=self._epoch_steps,
+            return StoredBatches(questions, store, steps=self._steps), np.arange(len(questions))
+        source = StoredQuestions(questions) if isinstance(questions, Imdb) else questions
+        dataset = DrawnBatches(
+            source, store, count=self._questions_per_image, seed=seed, steps=self._steps
         )
-        return self._loader(dataset, order, persistent=True)
+        return dataset, source.images
+
+    def _task_seed(self, task: str) -> int:
+        """A seed for each task, so that the orders of two tasks have nothing to do with another."""
+        if task == TASKS[0]:
+            return self._seed
+        return int(np.random.SeedSequence([self._seed, TASKS.index(task)]).generate_state(1)[0])
 
     def _batches_done(self) -> int:
         return self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else 0
@@ -189,12 +223,15 @@ class CLEVRDataModule(LightningDataModule):
         return self._evaluation_loader("test")
 
     def _evaluation_loader(self, split: str) -> DataLoader | list:
-        if split not in self._stores:
+        imdbs = self._questions.get(split)
+        if not imdbs:
             return []
-        imdb = self._questions[split]
-        dataset = StoredBatches(imdb, self._stores[split], steps=self._steps)
-        order = EvaluationOrder(imdb, batch_size=self._eval_batch_size)
-        return self._loader(dataset, order, persistent=False)
+        datasets = {
+            task: StoredBatches(imdb, self._stores[split][task], steps=self._steps)
+            for task, imdb in imdbs.items()
+        }
+        order = EvaluationOrder(imdbs, batch_size=self._eval_batch_size)
+        return self._loader(TaskBatches(datasets), order, persistent=False)
 
     def _loader(self, dataset: Dataset, order: Sampler, *, persistent: bool) -> DataLoader:
         return DataLoader(

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from snmn.heads import offsets_at
 from snmn.model import SNMNOutput
 
+UNKNOWN = -1  # an answer or a cell that nobody knows
+
 SHARPEN_LOSS_TYPES = ("entropy", "max_prob")
 # How the sharpen loss rises between the schedule's begin (0) and end (1). The original evaluated
 # source text from its configuration (SHARPEN_LOSS_SCALING_FUNC); here a function has a name.
@@ -26,12 +28,14 @@ SHARPEN_SCALINGS = {
 
 
 class Targets(Protocol):
-    """What the losses read of a batch; see `snmn.data.Batch`."""
+    """What the losses read of a batch; see `snmn.batch.Batch`."""
 
     question: Tensor  # [N,S]
     length: Tensor  # [N]
-    answer: Tensor | None  # [N]
+    answer: Tensor | None  # [N], -1 unknown
     layout: Tensor | None  # [N,T]
+    box_cell: Tensor | None  # [N], -1 unknown
+    box_offset: Tensor | None  # [N,4], in units of the grid
 
 
 def module_entropy(probs: Tensor) -> Tensor:
@@ -51,6 +55,9 @@ class SNMNLoss(nn.Module):
 
     A weight of None switches a loss off. sharpen_begin and sharpen_end are training steps, and
     sharpen_scaling one of `SHARPEN_SCALINGS`.
+
+    A batch gives the losses that it has labels for, so the batches of a joint model's two tasks
+    each give their own, and unlabelled ones none but those that need no label.
     """
 
     def __init__(
@@ -84,21 +91,29 @@ class SNMNLoss(nn.Module):
     def forward(
         self, output: SNMNOutput, batch: Targets, model: nn.Module, step: int
     ) -> dict[str, Tensor]:
-        """Losses by name, scalars: answer, layout, cell, offset, reconstruction, sharpen, l2."""
+        """Losses by name, scalars: answer, layout, cell, offset, reconstruction, sharpen, l2.
+
+        ``step`` is the number of training iterations done before.
+        """
         losses = {}
-        if self.answer_weight is not None:
+        if self.answer_weight is not None and batch.answer is not None:
             losses["answer"] = self.answer_weight * F.cross_entropy(
-                output.answer_logits, batch.answer
+                output.answer_logits, batch.answer, ignore_index=UNKNOWN
             )
-        if self.layout_weight is not None:
+        if self.layout_weight is not None and batch.layout is not None:
             losses["layout"] = self.layout_weight * F.cross_entropy(
                 output.module_logits.flatten(0, 1), batch.layout.flatten()
             )
-        if self.cell_weight is not None:
-            losses["cell"] = self.cell_weight * F.cross_entropy(output.cell_scores, batch.box_cell)
-        if self.offset_weight is not None:
+        if self.cell_weight is not None and batch.box_cell is not None:
+            losses["cell"] = self.cell_weight * F.cross_entropy(
+                output.cell_scores, batch.box_cell, ignore_index=UNKNOWN
+            )
+        if self.offset_weight is not None and batch.box_cell is not None:
+            known = batch.box_cell != UNKNOWN
             predicted = offsets_at(output.box_offsets, batch.box_cell)
-            losses["offset"] = self.offset_weight * F.mse_loss(predicted, batch.box_offset)
+            losses["offset"] = self.offset_weight * F.mse_loss(
+                predicted[known], batch.box_offset[known]
+            )
         if self.reconstruction_weight is not None:
             losses["reconstruction"] = self.reconstruction_weight * reconstruction_loss(
                 output.reconstruction_logits, batch.question, batch.length

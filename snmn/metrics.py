@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from snmn.boxes import IOU_THRESHOLD, box_iou
+
 
 class AccuracyByGroup(Metric):
     """Share of correct predictions, overall and in each of some named groups.
@@ -38,6 +40,14 @@ class AccuracyByGroup(Metric):
         names = (*self.groups, "all")
         shares = self.correct / self.total
         return {name: shares[i] for i, name in enumerate(names) if self.total[i]}
+
+
+class PrecisionByGroup(AccuracyByGroup):
+    """Precision@1 of boxes: the share of predictions with an IoU of 0.5 or more, by group."""
+
+    def update(self, predicted: Tensor, box: Tensor, group: Tensor | None = None) -> None:
+        """Count a batch of predicted and true boxes, both [N,4] in pixels."""
+        super().update(box_iou(predicted, box) >= IOU_THRESHOLD, group)
 
 
 def layout_correct(module_logits: Tensor, layout: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a test run says about each question, as a table and as a CSV file."""
+"""What a test run says about each question or expression, as a table and as a CSV file."""
 
 import csv
 from collections.abc import Sequence
@@ -7,21 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from snmn.boxes import IOU_THRESHOLD, box_iou
 from snmn.imdb import Imdb
 from snmn.vocabulary import ANSWERS, MODULES, decode
-
-COLUMNS = (
-    "question_index",
-    "image",
-    "question",
-    "type",
-    "predicted",
-    "expected",
-    "correct",
-    "confidence",
-    "predicted_layout",
-    "expert_layout",
-)
 
 
 def layout_text(modules: Sequence[int]) -> str:
@@ -30,14 +18,24 @@ def layout_text(modules: Sequence[int]) -> str:
 
 
 def prediction_rows(batches: list[dict[str, Tensor]], imdb: Imdb) -> list[dict]:
-    """One row a question, in the imdb's order, from the batches of `SNMNTraining.predictions`."""
+    """One row a question, in the imdb's order, from one task's `SNMNTraining.predictions`.
+
+    Questions have the columns predicted and expected, answers both; referring expressions have
+    predicted_box and true_box, "x y w h" in pixels, and their iou. ``correct`` and what it follows
+    from are empty where nobody knows the truth.
+    """
     columns = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     order = columns["question_index"].argsort()
-    columns = {name: values[order].tolist() for name, values in columns.items()}
+    columns = {name: values[order] for name, values in columns.items()}
+    verdicts = _boxes(columns, imdb) if "box" in columns else _answers(columns, imdb)
     rows = []
-    for position, index in enumerate(columns["question_index"]):
-        answer = int(imdb.answer[index])
-        predicted = columns["predicted"][position]
+    for index, verdict, confidence, layout in zip(
+        columns["question_index"].tolist(),
+        verdicts,
+        columns["confidence"].tolist(),
+        columns["layout"].tolist(),
+        strict=True,
+    ):
         kind = int(imdb.question_type[index])
         known_type = kind < len(imdb.question_types)
         expert = "" if imdb.layout is None else layout_text(imdb.layout[index])
@@ -47,48 +45,85 @@ def prediction_rows(batches: list[dict[str, Tensor]], imdb: Imdb) -> list[dict]:
                 "image": imdb.filenames[imdb.image[index]],
                 "question": decode(imdb.question[index, : imdb.length[index]]),
                 "type": imdb.question_types[kind] if known_type else "",
-                "predicted": ANSWERS[predicted],
-                "expected": ANSWERS[answer] if answer >= 0 else "",
-                "correct": int(predicted == answer) if answer >= 0 else "",
-                "confidence": round(columns["confidence"][position], 4),
-                "predicted_layout": layout_text(columns["layout"][position]),
+                **verdict,
+                "confidence": round(confidence, 4),
+                "predicted_layout": layout_text(layout),
                 "expert_layout": expert,
             }
         )
     return rows
 
 
+def _answers(columns: dict[str, Tensor], imdb: Imdb) -> list[dict]:
+    expected = imdb.answer[columns["question_index"]].tolist()
+    return [
+        {
+            "predicted": ANSWERS[given],
+            "expected": ANSWERS[answer] if answer >= 0 else "",
+            "correct": int(given == answer) if answer >= 0 else "",
+        }
+        for given, answer in zip(columns["predicted"].tolist(), expected, strict=True)
+    ]
+
+
+def _boxes(columns: dict[str, Tensor], imdb: Imdb) -> list[dict]:
+    index, predicted = columns["question_index"], columns["box"]
+    if imdb.box is None:
+        true = torch.full_like(predicted, torch.nan)
+    else:
+        true = torch.from_numpy(imdb.box[index.numpy()])
+    known = ~true.isnan().any(dim=1)
+    iou = box_iou(predicted, true)
+    rows = []
+    for place in range(len(index)):
+        row = {"predicted_box": _box_text(predicted[place]), "true_box": "", "iou": ""}
+        row["correct"] = ""
+        if known[place]:
+            row |= {"true_box": _box_text(true[place]), "iou": round(iou[place].item(), 4)}
+            row["correct"] = int(iou[place] >= IOU_THRESHOLD)
+        rows.append(row)
+    return rows
+
+
+def _box_text(box: Tensor) -> str:
+    return " ".join(f"{number:.1f}" for number in box.tolist())
+
+
 def write_csv(path: Path, rows: list[dict]) -> None:
     """Write the rows of `prediction_rows`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def accuracy_table(rows: list[dict]) -> str:
-    """Accuracy by question type against the best constant answer of that type.
+def score_table(rows: list[dict]) -> str:
+    """Share of correct predictions by type, answers beside the best constant one of each type.
 
     The constant answer is the most frequent expected one of the type, which a model that never
-    looks at the image could give. Rows without an expected answer are left out.
+    looks at the image could give; boxes have none. Rows without a known truth are left out.
     """
+    answers = "expected" in rows[0]
+    names = ("question type", "questions", "accuracy", "constant")
+    if not answers:
+        names = ("expression type", "expressions", "precision@1")
     by_type: dict[str, list[dict]] = {}
     for row in rows:
-        if row["expected"]:
+        if row["correct"] != "":
             by_type.setdefault(row["type"] or "unknown", []).append(row)
-    lines = [f"{'question type':<16}{'questions':>10}{'accuracy':>10}{'constant':>10}"]
-    correct = constant = 0
+    lines = [_line(names)]
+    everything: list[list[int]] = []
     for kind in sorted(by_type):
         group = by_type[kind]
-        expected = [row["expected"] for row in group]
-        most = max(map(expected.count, set(expected)))
-        right = sum(row["correct"] for row in group)
-        correct, constant = correct + right, constant + most
-        lines.append(_line(kind, len(group), right, most))
-    total = sum(map(len, by_type.values()))
-    if total:
-        lines.append(_line("all", total, correct, constant))
+        counts = [len(group), sum(row["correct"] for row in group)]
+        if answers:
+            expected = [row["expected"] for row in group]
+            counts.append(max(map(expected.count, set(expected))))
+        everything.append(counts)
+        lines.append(_shares(kind, counts))
+    if everything:
+        lines.append(_shares("all", [sum(column) for column in zip(*everything, strict=True)]))
     with_layout = [row for row in rows if row["expert_layout"]]
     if with_layout:
         agree = sum(row["predicted_layout"] == row["expert_layout"] for row in with_layout)
@@ -96,5 +131,11 @@ def accuracy_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _line(kind: str, count: int, right: int, most: int) -> str:
-    return f"{kind:<16}{count:>10}{right / count:>10.4f}{most / count:>10.4f}"
+def _shares(kind: str, counts: Sequence[int]) -> str:
+    total, *parts = counts
+    return _line((kind, total, *(f"{part / total:.4f}" for part in parts)))
+
+
+def _line(cells: Sequence) -> str:
+    first, count, *rest = cells
+    return f"{first:<16}{count:>12}" + "".join(f"{cell:>12}" for cell in rest)

@@ -1,4 +1,4 @@
-"""The published configuration keys, and the arguments of ours that they stand for.
+"""The published configuration keys: which arguments of ours they stand for, or why none.
 
 Both earlier codebases name their settings in upper case (MODEL.CTRL.USE_WORD_EMBED). Whoever
 holds such a configuration, `config.py` or a checkpoint converter, gets arguments from here.
@@ -45,6 +45,44 @@ MODEL_ARGUMENTS = {
     # Ours, for small data; off in the published configurations.
     "MODEL.NORMALIZE_FEATURES": "normalize_features",
     "MODEL.ATTENTION_INIT_SCALE": "attention_init_scale",
+}
+
+_FIGURES = "test.py draws no figures yet"
+_VOCABULARY = "the vocabularies are fixed, in snmn/vocabulary.py"
+_ONE_PATTERN = "IMDB_FILE names the imdb of every split"
+_FOUND_BY_NAME = "test.py takes the checkpoint on its command line"
+
+# Keys of the earlier codebases that have no effect here -> why, for the note.
+WITHOUT_EFFECT = {
+    "GPU_ID": "devices are chosen by Lightning",
+    "GPU_MEM_GROWTH": "a TensorFlow setting",
+    "VOCAB_QUESTION_FILE": _VOCABULARY,
+    "VOCAB_LAYOUT_FILE": _VOCABULARY,
+    "VOCAB_ANSWER_FILE": _VOCABULARY,
+    "TRAIN_IMDB_FILE": _ONE_PATTERN,
+    "VAL_IMDB_FILE": _ONE_PATTERN,
+    "TEST_IMDB_FILE": _ONE_PATTERN,
+    "TRAIN_LOC_IMDB_FILE": _ONE_PATTERN,
+    "VAL_LOC_IMDB_FILE": _ONE_PATTERN,
+    "TEST_LOC_IMDB_FILE": _ONE_PATTERN,
+    "MODEL.T_ENCODER": "questions are as long as they are",
+    "MODEL.H_IMG": "box sizes come from each image's real size",
+    "MODEL.W_IMG": "box sizes come from each image's real size",
+    "TRAIN.LOG_DIR": "logs lie beside the checkpoints in SNAPSHOT_DIR",
+    "TRAIN.BBOX_IOU_THRESH": "a box is correct at IoU 0.5, as published",
+    "TEST.SNAPSHOT_FILE": _FOUND_BY_NAME,
+    "TEST.ITER": _FOUND_BY_NAME,
+    "TEST.BBOX_IOU_THRESH": "a box is correct at IoU 0.5, as published",
+    "TEST.OUTPUT_VQA_EVAL_PRED": "predictions are always written",
+    "TEST.VIS_SEPARATE_CORRECTNESS": _FIGURES,
+    "TEST.NUM_VIS": _FIGURES,
+    "TEST.NUM_VIS_CORRECT": _FIGURES,
+    "TEST.NUM_VIS_INCORRECT": _FIGURES,
+    "TEST.VIS_DIR_PREFIX": _FIGURES,
+    "TEST.STEPWISE_VIS": _FIGURES,
+    "TEST.VIS_SHOW_ANSWER": _FIGURES,
+    "TEST.VIS_SHOW_STACK": _FIGURES,
+    "TEST.VIS_SHOW_IMG": _FIGURES,
 }
 
 

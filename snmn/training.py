@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from snmn.batch import Batch
+from snmn.boxes import decode_boxes
 from snmn.checkpoint import vocabularies
 from snmn.losses import SNMNLoss, module_entropy
-from snmn.metrics import AccuracyByGroup, layout_correct
+from snmn.metrics import AccuracyByGroup, PrecisionByGroup, layout_correct
 from snmn.model import SNMNOutput, build_model
 from snmn.optimiser import TFAdam
 
@@ -44,7 +45,13 @@ class SNMNTraining(pl.LightningModule):
 
     ``model`` and ``loss`` are the arguments of `snmn.build_model` and of `SNMNLoss`; they are
     saved in every checkpoint, so that `snmn.load_model` needs nothing else. ``config`` is saved
-    beside them for the reader. After ``test``, ``predictions`` holds one entry a batch.
+    beside them for the reader. ``question_types`` and ``expression_types`` name the groups of
+    accuracy and precision. After ``test``, ``predictions`` holds a list of batches for each task.
+
+    A model with both tasks makes two updates an iteration, one from a vqa batch and one from a
+    loc batch, with one optimiser, as in the original. Whatever is counted in steps (schedules,
+    ``max_steps``, the step in logs and file names) counts iterations. What both tasks have is
+    logged under two names, with _vqa and _loc at their ends.
     """
 
     def __init__(
@@ -58,6 +65,7 @@ class SNMNTraining(pl.LightningModule):
         attention_lr_scale: float = 1.0,
         max_steps: int = 200_000,
         question_types: Sequence[str] = (),
+        expression_types: Sequence[str] = (),
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
@@ -68,41 +76,51 @@ class SNMNTraining(pl.LightningModule):
             self.hparams["model"] = model | {"fixed_embedding": torch.zeros_like(fixed)}
         self.model = build_model(**model)
         self.loss = SNMNLoss(**loss)
-        accuracies = {
-            f"{stage}_{kind}": AccuracyByGroup(groups)
-            for stage in ("val", "test")
-            for kind, groups in (("answer", question_types), ("layout", ()))
-        }
-        self.accuracies = torch.nn.ModuleDict(accuracies)
-        self.predictions: list[dict[str, Tensor]] = []
+        tasks = (("vqa", self.model.answer_head), ("loc", self.model.cell_scores))
+        self.tasks = tuple(task for task, head in tasks if head is not None)
+        metrics = {}
+        for stage in ("val", "test"):
+            metrics[f"{stage}_vqa"] = AccuracyByGroup(question_types)
+            metrics[f"{stage}_loc"] = PrecisionByGroup(expression_types)
+            for task in self.tasks:
+                metrics[f"{stage}_layout_{task}"] = AccuracyByGroup()
+        self.metrics = torch.nn.ModuleDict(metrics)
+        self.predictions: dict[str, list[dict[str, Tensor]]] = {}
+
+    @property
+    def iteration(self) -> int:
+        """Training iterations done; an iteration makes one update for each task."""
+        return self.global_step // len(self.tasks)
 
     def forward(self, batch: Batch) -> SNMNOutput:
         """Run the model on a batch."""
         return self.model(batch.question, batch.length, batch.image_features)
 
-    def shared_step(self, batch: Batch, stage: str) -> tuple[Tensor | None, SNMNOutput]:
-        """The step of every stage: forward, losses where there are labels, logging.
+    def shared_step(self, batch: Batch, stage: str) -> tuple[Tensor, SNMNOutput]:
+        """The step of every stage: forward, losses for which there are labels, logging.
 
-        Returns the total loss (None when the batch is unlabelled) and the output.
+        Returns the total loss and the output.
         """
         output = self(batch)
-        total = None
-        if (batch.answer >= 0).all():
-            losses = self.loss(output, batch, self.model, self.global_step)
-            total = torch.stack(list(losses.values())).sum()
-            named = {f"{stage}/loss_{name}": value for name, value in losses.items()}
-            shown = stage == "train"
-            options = {"batch_size": len(batch), "on_step": shown, "on_epoch": not shown}
-            self.log_dict(named, **options)
-            self.log(f"{stage}/loss", total, prog_bar=shown, **options)
+        losses = self.loss(output, batch, self.model, self.iteration)
+        losses = {f"loss_{name}": value for name, value in losses.items()}
+        total = torch.stack(list(losses.values())).sum()
+        if stage == "train":
+            losses["entropy"] = module_entropy(output.module_probs).mean()
+        for name, value in (losses | {"loss": total}).items():
+            self._log_batch(f"{stage}/{name}", value, batch, shown=name == "loss")
         return total, output
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One update's loss."""
         loss, output = self.shared_step(batch, "train")
-        correct = output.answer_logits.argmax(dim=1) == batch.answer
-        self.log("train/accuracy", correct.float().mean(), prog_bar=True, batch_size=len(batch))
-        self.log("train/entropy", module_entropy(output.module_probs).mean())
+        if batch.task == "vqa":
+            name, right = "accuracy", output.answer_logits.argmax(dim=1) == batch.answer
+        else:
+            name, right = "cell_accuracy", output.cell_scores.argmax(dim=1) == batch.box_cell
+        self._log_batch(f"train/{name}", right.float().mean(), batch, shown=True)
+        self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
+        self._log_iteration(done=self.global_step + 1)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
@@ -114,32 +132,74 @@ class SNMNTraining(pl.LightningModule):
         """The same for a test batch; predictions are kept."""
         _, output = self.shared_step(batch, "test")
         self._count(batch, output, "test")
-        confidence, predicted = output.answer_logits.softmax(dim=1).max(dim=1)
-        self.predictions.append(
-            {
-                "question_index": batch.question_index.cpu(),
-                "predicted": predicted.cpu(),
-                "confidence": confidence.cpu(),
-                "layout": output.module_logits.argmax(dim=-1).cpu(),
-            }
-        )
+        kept = {
+            "question_index": batch.question_index,
+            "layout": output.module_logits.argmax(dim=-1),
+        }
+        if batch.task == "vqa":
+            scores = output.answer_logits
+        else:
+            scores = output.cell_scores
+            kept["box"] = self.predicted_boxes(batch, output)
+        kept["confidence"], kept["predicted"] = scores.softmax(dim=1).max(dim=1)
+        kept = {name: value.cpu() for name, value in kept.items()}
+        self.predictions.setdefault(batch.task, []).append(kept)
+
+    def predicted_boxes(self, batch: Batch, output: SNMNOutput) -> Tensor:
+        """Boxes [N,4] in pixels, at the best cell of each image."""
+        cell, grid = output.cell_scores.argmax(dim=1), output.image_attention.shape[2:]
+        return decode_boxes(cell, output.box_offset, batch.image_size, grid)
 
     def _count(self, batch: Batch, output: SNMNOutput, stage: str) -> None:
-        labelled = batch.answer >= 0
-        correct = output.answer_logits.argmax(dim=1) == batch.answer
-        self.accuracies[f"{stage}_answer"].update(correct[labelled], batch.question_type[labelled])
+        kind = batch.question_type
+        if batch.task == "vqa" and batch.answer is not None:
+            known = batch.answer >= 0
+            correct = output.answer_logits.argmax(dim=1) == batch.answer
+            self.metrics[f"{stage}_vqa"].update(correct[known], kind[known])
+        if batch.task == "loc" and batch.box is not None:
+            known = batch.box_cell >= 0
+            boxes = self.predicted_boxes(batch, output)
+            self.metrics[f"{stage}_loc"].update(boxes[known], batch.box[known], kind[known])
         if batch.layout is not None:
             right = layout_correct(output.module_logits, batch.layout)
-            self.accuracies[f"{stage}_layout"].update(right)
+            self.metrics[f"{stage}_layout_{batch.task}"].update(right)
 
-    def _log_accuracies(self, stage: str) -> None:
-        for kind in ("answer", "layout"):
-            metric = self.accuracies[f"{stage}_{kind}"]
-            for group, value in metric.compute().items():
-                name = f"{stage}/{kind}_accuracy"
-                overall = group == "all"
-                self.log(name if overall else f"{name}_{group}", value, prog_bar=overall)
-            metric.reset()
+    def _log_batch(self, name: str, value: Tensor, batch: Batch, *, shown: bool) -> None:
+        """Log a value of one batch; in a joint model under the name of its task."""
+        train = name.startswith("train/")
+        self.log(
+            self._task_name(name, batch.task),
+            value,
+            batch_size=len(batch),
+            prog_bar=train and shown,
+            on_step=train,
+            on_epoch=not train,
+        )
+
+    def _task_name(self, name: str, task: str) -> str:
+        return name if len(self.tasks) == 1 else f"{name}_{task}"
+
+    def _log_iteration(self, done: int) -> None:
+        """Tell loggers and checkpoint callbacks what to call the step, from updates done."""
+        self.log("step", float(done // len(self.tasks)))
+
+    def _log_metrics(self, stage: str) -> None:
+        names = {"vqa": f"{stage}/answer_accuracy", "loc": f"{stage}/precision"}
+        overall = []
+        for task in self.tasks:
+            for key, name in (
+                (task, names[task]),
+                (f"layout_{task}", self._task_name(f"{stage}/layout_accuracy", task)),
+            ):
+                metric = self.metrics[f"{stage}_{key}"]
+                values = metric.compute()
+                metric.reset()
+                for group, value in values.items():
+                    self.log(name if group == "all" else f"{name}_{group}", value)
+                if key == task and values:
+                    overall.append(values["all"])
+        if len(overall) == len(self.tasks):
+            self.log(f"{stage}/score", torch.stack(overall).mean(), prog_bar=True)
 
     def on_fit_start(self) -> None:
         """Take the features' centre and scale from training images, unless resuming."""
@@ -148,15 +208,16 @@ class SNMNTraining(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracies, overall and by question type."""
-        self._log_accuracies("val")
+        self._log_metrics("val")
+        self._log_iteration(done=self.global_step)
 
     def on_test_epoch_start(self) -> None:
         """Forget the predictions of an earlier test."""
-        self.predictions = []
+        self.predictions = {}
 
     def on_test_epoch_end(self) -> None:
         """Log accuracies, overall and by question type."""
-        self._log_accuracies("test")
+        self._log_metrics("test")
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam in TensorFlow's convention, with the schedule stepped after each update."""
@@ -170,8 +231,11 @@ class SNMNTraining(pl.LightningModule):
         optimiser = TFAdam(groups, lr=h.learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser,
-            lambda step: learning_rate_scale(
-                step, schedule=h.schedule, warmup=h.warmup_steps, max_steps=h.max_steps
+            lambda update: learning_rate_scale(
+                update // len(self.tasks),
+                schedule=h.schedule,
+                warmup=h.warmup_steps,
+                max_steps=h.max_steps,
             ),
         )
         return {

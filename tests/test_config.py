@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
-from config import IGNORED, ConfigError, _all_keys, load_config, to_dict
+from config import Config, ConfigError, check_training, load_config, tasks, to_dict
 from snmn import build_model
 from snmn.losses import SNMNLoss
-from snmn.published import MODEL_ARGUMENTS, loss_arguments, model_arguments
+from snmn.published import MODEL_ARGUMENTS, WITHOUT_EFFECT, loss_arguments, model_arguments
+from snmn.settings import all_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(os.environ.get("SNMN_GOLDEN_DIR", ROOT.parent / "shared" / "golden"))
@@ -35,9 +36,15 @@ def test_defaults_name_and_task(write):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_config_builds(path):
-    settings = to_dict(load_config(path)[0])
-    assert build_model(**model_arguments(settings)).answer_head is not None
-    assert SNMNLoss(**loss_arguments(settings)).answer_weight == 1.0
+    config, notes = load_config(path)
+    check_training(config)
+    settings = to_dict(config)
+    model, loss = build_model(**model_arguments(settings)), SNMNLoss(**loss_arguments(settings))
+    assert (
+        (model.answer_head is not None) == (loss.answer_weight == 1.0) == ("vqa" in tasks(config))
+    )
+    assert (model.cell_scores is not None) == (loss.cell_weight is not None)
+    assert notes == []
 
 
 @pytest.mark.parametrize(
@@ -72,7 +79,7 @@ def test_every_shipped_config_builds(path):
 )
 def test_mistakes_are_named(write, text, message):
     with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
-        load_config(write(text))
+        check_training(load_config(write(text))[0])
 
 
 def test_overrides_and_numbers_as_text(write):
@@ -105,5 +112,5 @@ def test_whole_configurations_of_both_codebases_load(write, path):
 
 
 def test_published_keys_are_keys_of_the_configuration():
-    assert set(MODEL_ARGUMENTS) <= set(_all_keys())
-    assert not set(IGNORED) & set(_all_keys())
+    assert set(MODEL_ARGUMENTS) <= set(all_keys(Config))
+    assert not set(WITHOUT_EFFECT) & set(all_keys(Config))

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import move_data_to_device
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
 from snmn.data import Batch, CLEVRDataModule, DataError
-from snmn.datasets import EvaluationOrder, TrainingOrder
+from snmn.datasets import EvaluationOrder, ShuffledPasses
 from snmn.imdb import Imdb, ImdbError
 from snmn.question_source import HopLimit, StoredQuestions
 from tests.tiny_dataset import (
@@ -54,8 +54,7 @@ def files(tmp_path_factory):
 
 def make_module(files, **options):
     imdb, store = files
-    splits = {f"{s}_questions": imdb for s in ("train", "val", "test")}
-    splits |= {f"{s}_features": store for s in ("train", "val", "test")}
+    splits = {split: {"vqa": (store, imdb)} for split in ("train", "val", "test")}
     module = CLEVRDataModule(**({"num_workers": 0, "batch_size": 8} | SHAPE | splits | options))
     module.setup()
     return module
@@ -78,8 +77,15 @@ def check_rows(batch: Batch, imdb: Imdb, steps=9):
     assert np.array_equal(batch.image_features.numpy(), feature_maps(numbers))
 
 
+def given(batch: Batch) -> list[str]:
+    """What the batch has at all."""
+    return [field.name for field in fields(Batch) if getattr(batch, field.name) is not None]
+
+
 def same(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Batch))
+    return given(a) == given(b) and all(
+        torch.equal(getattr(a, name), getattr(b, name)) for name in given(a)
+    )
 
 
 class TestBatch:
@@ -90,10 +96,10 @@ class TestBatch:
         assert isinstance(moved, Batch)
         assert moved.image_features.dtype == torch.float32
         assert torch.equal(moved.image_features, batch.image_features.float())
-        integers = [f.name for f in fields(Batch) if f.name != "image_features"]
+        integers = [name for name in given(batch) if name != "image_features"]
         assert all(getattr(moved, name).dtype == torch.int64 for name in integers)
         meta = batch.to("meta")
-        assert all(getattr(meta, f.name).is_meta for f in fields(Batch))
+        assert all(getattr(meta, name).is_meta for name in given(batch))
 
     def test_without_layouts(self, tmp_path):
         imdb = make_imdb(tmp_path, layouts=False)
@@ -146,7 +152,7 @@ class TestPlainTraining:
         assert order(1) == order(1) != order(2)
 
     def test_passes_differ(self):
-        order = TrainingOrder(np.arange(24), size=8, seed=0, start=lambda: 0)
+        order = ShuffledPasses(np.arange(24), size=8, seed=0)
         passes = [
             np.concatenate([order.request(s).items for s in (e, e + 1, e + 2)]) for e in (0, 3)
         ]
@@ -217,7 +223,7 @@ class TestEvaluation:
 
     def test_length_is_known(self, files):
         imdb = Imdb(files[0])
-        order = EvaluationOrder(imdb, batch_size=10)
+        order = EvaluationOrder({"vqa": imdb}, batch_size=10)
         requests = list(order)
         # 7 questions once, 5 twice, 3 twice, 1 once
         assert [r.items.shape for r in requests] == [(1, 7), (2, 5), (2, 3), (1, 1)]
@@ -284,7 +290,7 @@ class TestResuming:
     def test_at_any_step(self, files, tmp_path, trainer_options, epoch_steps):
         options = self.OPTIONS | {"epoch_steps": epoch_steps, "trainer_options": trainer_options}
         whole = fit(tmp_path, files, 8, **options)
-        order = TrainingOrder(np.arange(6), size=2, seed=0, start=lambda: 0)
+        order = ShuffledPasses(np.arange(6), size=2, seed=0)
         imdb = Imdb(files[0])
         assert len(whole) == 8
         for step, rows in enumerate(whole):
@@ -322,7 +328,7 @@ class TestResuming:
 class TestSetup:
     def test_images_without_features(self, files, tmp_path):
         store = write_store(tmp_path / "val", [0])
-        module = make_module(files, val_features=store)
+        module = make_module(files, val={"vqa": (store, files[0])})
         with pytest.raises(DataError) as error:
             module.val_dataloader()
         message = str(error.value)
@@ -341,7 +347,7 @@ class TestSetup:
             tmp_path / "val", STORED, attributes=ATTRIBUTES | {"weights_sha256": "1"}
         )
         with pytest.raises(DataError, match="weights_sha256"):
-            make_module(files, val_features=store)
+            make_module(files, val={"vqa": (store, files[0])})
 
     def test_layouts_longer_than_the_model(self, files):
         with pytest.raises(DataError, match="layouts of 6 steps, the model only 5"):
@@ -351,18 +357,16 @@ class TestSetup:
         files = make_imdb(tmp_path, layouts=False), write_store(tmp_path / "tiny", range(6))
         for questions in (files[0], StoredQuestions(Imdb(files[0]))):
             with pytest.raises(DataError, match="get_ground_truth_layout.py"):
-                make_module(files, train_questions=questions, require_layouts=True)
+                make_module(files, train={"vqa": (files[1], questions)}, require_layouts=True)
 
     def test_only_what_a_stage_needs_is_opened(self, files):
-        module = CLEVRDataModule(
-            test_features=files[1], test_questions=files[0], num_workers=0, **SHAPE
-        )
+        module = CLEVRDataModule(test={"vqa": files[::-1]}, num_workers=0, **SHAPE)
         module.setup("test")
         assert sum(map(len, module.test_dataloader())) == 24
         assert module.train_dataloader() == module.val_dataloader() == []
-        assert isinstance(module.questions("test"), Imdb)
+        assert isinstance(module.questions("test")["vqa"], Imdb)
         with pytest.raises(ImdbError, match="no imdb"):
-            CLEVRDataModule(val_features=files[1], val_questions="nowhere.h5").setup("fit")
+            CLEVRDataModule(val={"vqa": (files[1], "nowhere.h5")}).setup("fit")
 
 
 class TestStoredQuestions:

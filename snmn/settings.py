@@ -1,0 +1,121 @@
+"""Typed settings from yaml files: strict keys, files based on others, errors that name both.
+
+Settings are nested dataclasses; a field that is itself a dataclass is a section. Nothing here
+knows which settings there are.
+"""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used; the message says what to change."""
+
+
+def read_yaml(path: str | Path, _readers: tuple[Path, ...] = ()) -> list[tuple[Path, dict]]:
+    """The settings of a file after those of the files it is based on, in the order they apply.
+
+    The key BASE names one file or a list of them, relative to the file it stands in.
+    """
+    path = Path(path)
+    if path in _readers:
+        raise ConfigError(f"{path}: BASE goes round in a circle")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not yaml: {error}") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected keys and values")
+    bases = settings.pop("BASE", None) or []
+    files = []
+    for base in [bases] if isinstance(bases, str) else bases:
+        files += read_yaml(path.parent / base, (*_readers, path))
+    return [*files, (path, settings)]
+
+
+def parse_overrides(overrides: list[str]) -> list[dict]:
+    """Alternating dotted keys and values, as from a command line, as nested settings."""
+    if len(overrides) % 2:
+        raise ConfigError(f"overrides come as KEY VALUE pairs; {overrides[-1]!r} has no value")
+    parsed = []
+    for key, text in zip(overrides[::2], overrides[1::2], strict=True):
+        try:
+            nested: Any = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"the command line: {key} cannot be {text!r}") from None
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        parsed.append(nested)
+    return parsed
+
+
+def apply_settings(
+    target: Any, settings: dict, *, where: str, ignored: Mapping[str, str]
+) -> list[str]:
+    """Set fields of a dataclass from nested settings; returns notes on keys without effect.
+
+    ``where`` names the source in errors. ``ignored`` maps dotted keys that are accepted and do
+    nothing to the reason why.
+    """
+    known = [*all_keys(type(target)), *ignored]
+    notes = []
+
+    def apply(section: Any, settings: dict, prefix: str) -> None:
+        types = typing.get_type_hints(type(section))
+        for key, value in settings.items():
+            name = f"{prefix}{key}"
+            if name in ignored:
+                notes.append(f"{name} has no effect: {ignored[name]}")
+            elif key not in types:
+                raise ConfigError(f"{where}: unknown key {name}{_nearest(name, known)}")
+            elif dataclasses.is_dataclass(types[key]):
+                if not isinstance(value, dict):
+                    raise ConfigError(f"{where}: {name} is a section of keys, not {value!r}")
+                apply(getattr(section, key), value, f"{name}.")
+            else:
+                setattr(section, key, _typed(value, types[key], name, where))
+
+    apply(target, settings, "")
+    return notes
+
+
+def all_keys(kind: type, prefix: str = "") -> list[str]:
+    """Dotted names of all settings of a dataclass."""
+    keys = []
+    for key, type_ in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(type_):
+            keys += all_keys(type_, f"{prefix}{key}.")
+        else:
+            keys.append(prefix + key)
+    return keys
+
+
+def _typed(value: Any, kind: type, name: str, where: str) -> Any:
+    """The value as its field's type. A yaml number like 1e-5 arrives as text."""
+    try:
+        if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value)
+        if kind is int and isinstance(value, float | str) and float(value).is_integer():
+            return int(float(value))
+    except ValueError:
+        pass
+    if kind is str and value is None:
+        return ""
+    if type(value) is not kind:
+        raise ConfigError(f"{where}: {name} must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """A hint at the known key that looks most like ``name``."""
+    same_end = [key for key in known if key.split(".")[-1] == name.split(".")[-1]]
+    close = same_end or difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"; the nearest known one is {close[0]}"
