@@ -45,7 +45,7 @@ def build_data(config: Config) -> CLEVRDataModule:
     )
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -53,12 +53,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("config", help="yaml file of the experiment")
     parser.add_argument("checkpoint", help="file made by train.py or snmn.convert")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    given = parse()
+    given = parse(arguments)
     quiet_lightning()
     config, notes = load_config(given.config, given.overrides)
     for note in notes:

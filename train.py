@@ -154,9 +154,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    given = parse()
+    given = parse(arguments)
     quiet_lightning()
     config, notes = load_config(given.config, given.overrides)
     for note in notes:

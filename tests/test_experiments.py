@@ -1,0 +1,203 @@
+"""All six experiments, as train.py and test.py run them, on a tiny dataset with random features."""
+
+import csv
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from config import load_config
+from snmn.boxes import box_iou
+from snmn.checkpoint import read_checkpoint
+from snmn.ema import ExponentialMovingAverage
+from snmn.imdb import Imdb
+from snmn.training import SNMNTraining
+from tests.tiny_experiment import write_experiment
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 4
+EXPERIMENTS = [
+    f"{task}_{kind}" for task in ("vqa", "loc", "joint") for kind in ("gt_layout", "scratch")
+]
+METRIC = {"val": "val/answer_accuracy", "loc_val": "val/precision"}
+
+# By path, as Python has a module named test of its own.
+_spec = importlib.util.spec_from_file_location("snmn_test_command", ROOT / "test.py")
+test_command = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(test_command)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A folder with data, and the overrides that fit a configuration to them."""
+    root = tmp_path_factory.mktemp("experiments")
+    return root, write_experiment(root)
+
+
+def config_path(experiment):
+    return str(ROOT / "configs" / f"mini_{experiment}.yaml")
+
+
+def run_training(tiny, experiment, *more):
+    root, overrides = tiny
+    train.main([config_path(experiment), *overrides, *map(str, more), "-s", "3"])
+    name = dict(zip(more[::2], more[1::2], strict=True)).get("EXP_NAME", f"mini_{experiment}")
+    return root / "runs" / name
+
+
+def run_test(tiny, experiment, checkpoint, *more):
+    root, overrides = tiny
+    test_command.main([config_path(experiment), str(checkpoint), *overrides, *map(str, more)])
+    return root / "results" / f"mini_{experiment}"
+
+
+@pytest.fixture(scope="module")
+def trained(tiny):
+    """Trains each experiment once, when it is first asked for."""
+    runs = {}
+
+    def run(experiment):
+        if experiment not in runs:
+            runs[experiment] = run_training(tiny, experiment)
+        return runs[experiment]
+
+    return run
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def logged(run, name):
+    """All values of a metric in a run's log, by step."""
+    rows = read_csv(run / "logs" / "metrics.csv")
+    return {int(row["step"]): float(row[name]) for row in rows if row.get(name)}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_testing_the_last_checkpoint_gives_what_validation_gave(tiny, trained, capsys, experiment):
+    run = trained(experiment)
+    capsys.readouterr()
+    results = run_test(tiny, experiment, run / "last.ckpt")
+    printed = capsys.readouterr().out
+    splits = {"vqa": ["val"], "loc": ["loc_val"]}.get(experiment.split("_")[0], ["val", "loc_val"])
+    shares = re.findall(r"^all +(\d+) +([\d.]+)", printed, re.MULTILINE)
+    scores = []
+    for split, (count, share) in zip(splits, shares, strict=True):
+        rows = read_csv(results / split / "predictions.csv")
+        scores.append(sum(int(row["correct"]) for row in rows) / len(rows))
+        assert int(count) == len(rows)
+        assert float(share) == pytest.approx(scores[-1], abs=1e-4)
+        assert logged(run, METRIC[split])[STEPS] == pytest.approx(scores[-1], abs=1e-6)
+    assert logged(run, "val/score")[STEPS] == pytest.approx(sum(scores) / len(scores), abs=1e-6)
+    assert {path.name for path in results.iterdir()} == set(splits)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_losses_of_a_run_are_those_of_its_configuration(trained, experiment):
+    task, kind = experiment.split("_", maxsplit=1)
+    tasks = ("vqa", "loc") if task == "joint" else (task,)
+    expected = set()
+    for each in tasks:
+        suffix = f"_{each}" if task == "joint" else ""
+        own = {"vqa": ["answer"], "loc": ["cell", "offset"]}[each]
+        own.append({"gt_layout": "layout", "scratch": "sharpen"}[kind])
+        expected |= {f"train/loss_{name}{suffix}" for name in own} | {f"train/loss{suffix}"}
+    row = read_csv(trained(experiment) / "logs" / "metrics.csv")[0]
+    assert {name for name in row if name.startswith("train/loss")} == expected
+    for name in expected:
+        assert sorted(logged(trained(experiment), name)) == list(range(1, STEPS + 1))
+
+
+def test_predicted_boxes_are_written_with_their_iou(tiny, trained):
+    results = run_test(tiny, "loc_gt_layout", trained("loc_gt_layout") / "last.ckpt")
+    imdb = Imdb(tiny[0] / "imdb" / "imdb_loc_val.h5")
+    rows = read_csv(results / "loc_val" / "predictions.csv")
+    assert [int(row["question_index"]) for row in rows] == list(range(len(imdb)))
+    for index, row in enumerate(rows):
+        predicted, true = (
+            torch.tensor([list(map(float, row[name].split()))])
+            for name in ("predicted_box", "true_box")
+        )
+        assert true[0].tolist() == imdb.box[index].tolist()
+        assert float(row["iou"]) == pytest.approx(box_iou(predicted, true).item(), abs=0.02)
+        assert int(row["correct"]) == (float(row["iou"]) >= 0.5)
+        assert row["type"] == "ref_attribute"
+
+
+class TestJoint:
+    def test_tasks_take_turns_and_the_shorter_one_starts_over(self, tiny):
+        root, overrides = tiny
+        config, _ = load_config(config_path("joint_scratch"), overrides)
+        config.TRAIN.BATCH_SIZE, config.TRAIN.VAL_INTERVAL = 6, 12
+        data = train.build_data(config, seed=0)
+        data.setup("fit")
+        batches = list(data.train_dataloader())
+        assert [batch.task for batch in batches] == ["vqa", "loc"] * 12
+        for task, split in (("vqa", "train"), ("loc", "loc_train")):
+            count = len(Imdb(root / "imdb" / f"imdb_{split}.h5"))
+            steps = -(-count // 6)  # of one pass
+            rows = [batch.question_index for batch in batches if batch.task == task]
+            passes = [torch.cat(rows[i : i + steps]) for i in range(0, 12 - steps + 1, steps)]
+            assert len(passes) > 1
+            assert all(set(visited.tolist()) == set(range(count)) for visited in passes)
+            assert passes[0].tolist() != passes[1].tolist()
+
+    def test_each_iteration_makes_two_updates_and_averages_both(self, tiny, monkeypatch):
+        updates, iterations = [], []
+        update, step = ExponentialMovingAverage.update, SNMNTraining.training_step
+        monkeypatch.setattr(
+            ExponentialMovingAverage, "update", lambda *a: updates.append(update(*a))
+        )
+        monkeypatch.setattr(
+            SNMNTraining,
+            "training_step",
+            lambda self, batch, index: (
+                iterations.append((self.iteration, batch.task)),
+                step(self, batch, index),
+            )[1],
+        )
+        run = run_training(tiny, "joint_gt_layout", "EXP_NAME", "counted")
+        assert iterations == [(i, task) for i in range(STEPS) for task in ("vqa", "loc")]
+        assert len(updates) == 2 * STEPS
+        checkpoint = read_checkpoint(run / f"step={STEPS:08d}.ckpt")
+        assert checkpoint["global_step"] == 2 * STEPS
+        assert sorted(logged(run, "val/score")) == [2, 4]
+
+    def test_schedules_count_iterations(self, tiny):
+        options = ["TRAIN.SHARPEN_SCHEDULE_BEGIN", 0, "TRAIN.SHARPEN_SCHEDULE_END", STEPS]
+        options += ["TRAIN.SOLVER.WARMUP_ITER", 2, "TRAIN.SOLVER.SCHEDULE", "constant"]
+        run = run_training(tiny, "joint_scratch", *options, "EXP_NAME", "schedules")
+        rates = logged(run, "train/learning_rate")
+        assert rates == pytest.approx({1: 0.005, 2: 0.01, 3: 0.01, 4: 0.01})
+        for task in ("vqa", "loc"):
+            sharpen = logged(run, f"train/loss_sharpen_{task}")
+            entropy = logged(run, f"train/entropy_{task}")
+            scales = [sharpen[i] / entropy[i] / 0.1 for i in range(1, STEPS + 1)]
+            assert scales == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-4)
+
+    def test_resuming_ends_where_an_unbroken_run_does(self, tiny, trained):
+        unbroken = trained("joint_gt_layout")
+        load = ["LOAD", "True", "CHECKPOINT_FILENAME", unbroken / "step=00000002.ckpt"]
+        again = run_training(tiny, "joint_gt_layout", *load, "EXP_NAME", "again")
+        ends = [read_checkpoint(run / "last.ckpt") for run in (unbroken, again)]
+        assert ends[0]["global_step"] == ends[1]["global_step"] == 2 * STEPS
+        for part in ("state_dict", "ema_state_dict"):
+            torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
+        first, second = (logged(run, "train/loss_loc") for run in (unbroken, again))
+        assert second == {step: value for step, value in first.items() if step > 2}
+
+
+def test_a_checkpoint_is_tested_on_questions_without_layouts(tiny, trained, capsys, monkeypatch):
+    monkeypatch.setattr(
+        Imdb, "layout", property(lambda self: None, lambda self, value: None), False
+    )
+    run_test(tiny, "joint_gt_layout", trained("joint_gt_layout") / "last.ckpt")
+    printed = capsys.readouterr().out
+    assert printed.count("\nall ") == 2 and "whole layout" not in printed
