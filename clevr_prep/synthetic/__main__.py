@@ -16,12 +16,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m clevr_prep.synthetic",
         description="Render a dataset that looks like CLEVR and has its formats: images, scenes "
-        "and questions. The same options give the same files whatever the number of workers. "
-        "Started again after an interruption it goes on where it was; with larger splits it adds "
-        "to what is there.",
+        "and questions, or with --loc referring expressions and boxes like CLEVR-Ref. The same "
+        "options give the same files whatever the number of workers. Started again after an "
+        "interruption it goes on where it was; with larger splits it adds to what is there.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("out", type=Path, help="folder of the dataset")
+    parser.add_argument(
+        "--loc",
+        action="store_true",
+        help="referring expressions with boxes instead of questions; splits are loc_train ...",
+    )
     for split, count in (("train", 2500), ("val", 300), ("test", 300)):
         parser.add_argument(
             f"--{split}", type=int, default=count, help=f"{split} images; 0 leaves the split alone"

@@ -1,5 +1,7 @@
 """Makes one chunk of a dataset: a run of consecutive images of one split, with questions.
 
+Of CLEVR-Ref they are referring expressions, and every object has its box.
+
 A chunk is the unit of work, of resuming and of balancing answers, and what it holds depends on the
 settings, the split and its images' numbers alone: never on which process makes it or when.
 """
@@ -14,11 +16,14 @@ import numpy as np
 from PIL import Image
 
 from .balance import AnswerBalance
+from .boxes import add_boxes, can_be_referred_to, visible_targets
 from .renderer import render_scene
 from .scenes import sample_scene
 
 CHUNK = 100
 SPLITS = ("train", "val", "test")
+# Each has its own random numbers: images of CLEVR-Ref are none of CLEVR's.
+_ALL_SPLITS = (*SPLITS, *(f"loc_{split}" for split in SPLITS))
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Settings:
     max_hops: int | None = None
     cogent: str | None = None
     seed: int = 0
+    loc: bool = False
 
     def __post_init__(self):
         for name, least in (("questions_per_image", 0), ("samples", 1), ("seed", 0)):
@@ -52,9 +58,14 @@ class Settings:
         if self.cogent not in (None, "A", "B"):
             raise ValueError(f"cogent is {self.cogent!r}, must be A or B")
 
+    def split_name(self, split: str) -> str:
+        """What train, val or test is called in folders and files."""
+        return f"loc_{split}" if self.loc else split
+
     def differences(self, stored: dict) -> list[str]:
         """Names and values of settings that differ from stored ones, for an error message."""
         mine = asdict(self)
+        stored = {"loc": False, **stored}  # Folders made before there was a choice.
         return [
             f"{name} is {stored.get(name)}, not {mine.get(name)}"
             for name in sorted(mine.keys() | stored.keys())
@@ -83,22 +94,49 @@ def replace_file(path: Path, write) -> None:
 
 
 def _rng(settings: Settings, split: str, index: int, purpose: int) -> np.random.Generator:
-    return np.random.default_rng([settings.seed, SPLITS.index(split), index, purpose])
+    return np.random.default_rng([settings.seed, _ALL_SPLITS.index(split), index, purpose])
 
 
 def make_scene(settings: Settings, split: str, index: int) -> dict:
     """The scene of one image, as it goes into the scenes file."""
-    scene = sample_scene(
-        _rng(settings, split, index, 0),
-        min_objects=settings.min_objects,
-        max_objects=settings.max_objects,
-        cogent=settings.cogent,
-        width=settings.width,
-        height=settings.height,
-        samples=settings.samples,
-    )
+    rng = _rng(settings, split, index, 0)
+    while True:
+        scene = sample_scene(
+            rng,
+            min_objects=settings.min_objects,
+            max_objects=settings.max_objects,
+            cogent=settings.cogent,
+            width=settings.width,
+            height=settings.height,
+            samples=settings.samples,
+        )
+        if settings.loc:
+            add_boxes(scene)
+        if not settings.loc or can_be_referred_to(scene, visible_targets(scene)):
+            break
     named = {"image_index": index, "image_filename": image_name(split, index), "split": split}
     return named | scene
+
+
+def _make_questions(settings: Settings, scene: dict, rng, balance: AnswerBalance) -> list[dict]:
+    # Only here: their vocabulary brings the whole model package, slow to load, along.
+    if not settings.loc:
+        from .questions import generate_questions
+
+        return generate_questions(
+            scene, settings.questions_per_image, rng, balance=balance, max_hops=settings.max_hops
+        )
+    from .expressions import generate_expressions
+
+    expressions = generate_expressions(
+        scene,
+        visible_targets(scene),
+        settings.questions_per_image,
+        rng,
+        max_hops=settings.max_hops,
+    )
+    boxes = [scene["objects"][entry["target_object"]]["bbox"] for entry in expressions]
+    return [entry | {"bbox": box} for entry, box in zip(expressions, boxes, strict=True)]
 
 
 def make_chunk(out: Path, work: Path, settings: Settings, split: str, start: int, stop: int, tick):
@@ -106,9 +144,6 @@ def make_chunk(out: Path, work: Path, settings: Settings, split: str, start: int
 
     `tick()` is called after each image.
     """
-    if settings.questions_per_image:
-        # Only here: its vocabulary brings the whole model package, slow to load, along.
-        from .questions import generate_questions
     balance = AnswerBalance()
     scenes, questions = [], []
     for index in range(start, stop):
@@ -119,13 +154,7 @@ def make_chunk(out: Path, work: Path, settings: Settings, split: str, start: int
             replace_file(path, lambda p, image=image: image.save(p, "PNG", compress_level=4))
         scenes.append(scene)
         if settings.questions_per_image:
-            drawn = generate_questions(
-                scene,
-                settings.questions_per_image,
-                _rng(settings, split, index, 1),
-                balance=balance,
-                max_hops=settings.max_hops,
-            )
+            drawn = _make_questions(settings, scene, _rng(settings, split, index, 1), balance)
             named = {"image_index": index, "image_filename": path.name, "split": split}
             questions.extend(named | question for question in drawn)
         tick()

@@ -1,4 +1,4 @@
-"""A sheet of a dataset's first images with a question under each, to look at."""
+"""A sheet of a dataset's first images to look at, with a question and its box or answer each."""
 
 import json
 import textwrap
@@ -29,6 +29,14 @@ def _first_questions(path: Path, wanted: int) -> dict[str, dict]:
     return found
 
 
+def _draw_box(draw: ImageDraw.ImageDraw, box: list[int], x: int, y: int, scale: float) -> None:
+    """Draw a box [x, y, width, height] of an image that is pasted, scaled, at x, y."""
+    left, top, width, height = (side * scale for side in box)
+    corners = (x + left - 1, y + top - 1, x + left + width, y + top + height)
+    draw.rectangle(corners, outline="white", width=2)
+    draw.rectangle(corners, outline="black", width=1)
+
+
 def write_contact_sheet(root: Path, split: str, target: Path) -> None:
     """Write a PNG of up to 24 images of a split of the dataset at `root`."""
     paths = sorted((root / "images" / split).glob("CLEVR_*.png"))[: COLUMNS * ROWS]
@@ -43,9 +51,13 @@ def write_contact_sheet(root: Path, split: str, target: Path) -> None:
     for k, path in enumerate(paths):
         x, y = GAP + k % COLUMNS * (CELL + GAP), GAP + k // COLUMNS * tall
         with Image.open(path) as image:
+            full_width = image.width
             sheet.paste(image.convert("RGB").resize((CELL, height)), (x, y))
         if path.name in asked:
             question = asked[path.name]
-            text = textwrap.wrap(f"{question['question']} {question['answer'].upper()}", 46)
+            if "bbox" in question:
+                _draw_box(draw, question["bbox"], x, y, CELL / full_width)
+            answer = question.get("answer", "").upper()
+            text = textwrap.wrap(f"{question['question']} {answer}", 46)
             draw.multiline_text((x, y + height + 2), "\n".join(text[:4]), "black", font, spacing=1)
     sheet.save(target)

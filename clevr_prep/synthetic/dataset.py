@@ -217,6 +217,8 @@ def build_dataset(
 ) -> dict[str, dict]:
     """Make or complete a dataset with counts["train"], ["val"] and ["test"] images.
 
+    With `settings.loc` one of CLEVR-Ref, whose splits are called loc_train, loc_val and loc_test.
+
     A split with count 0 is left alone. What the folder already holds is kept, so an interrupted
     run goes on and a split can be enlarged. Returns the report of each split in `counts`.
     Raises DatasetError when the folder belongs to other settings.
@@ -225,7 +227,7 @@ def build_dataset(
     unknown = sorted(set(counts) - set(SPLITS))
     if unknown:
         raise ValueError(f"unknown split {unknown[0]!r}, must be one of {', '.join(SPLITS)}")
-    counts = {split: counts.get(split, 0) for split in SPLITS}
+    counts = {settings.split_name(split): counts.get(split, 0) for split in SPLITS}
     for split, count in counts.items():
         if count < 0:
             raise ValueError(f"{split} is {count}, must be at least 0")

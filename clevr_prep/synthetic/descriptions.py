@@ -73,10 +73,13 @@ class Descriptions:
             ]
         return self._unique[banned]
 
-    def unique_among(self, group: "Group") -> list[tuple[int, int]]:
-        """All (object, subset) that fit one member of a group, and need every clause for that."""
+    def unique_among(self, group: "Group", candidates: int = -1) -> list[tuple[int, int]]:
+        """All (object, subset) that fit one member of a group, and need every clause for that.
+
+        Only objects among the candidates are looked at, -1 for all.
+        """
         found = []
-        for thing in members(group.members):
+        for thing in members(group.members & candidates):
             row, alone = self.fits[thing], 1 << thing
             for subset in _FREE[group.banned]:
                 fitting = row[subset]

@@ -1,11 +1,13 @@
 """The families of CLEVR's questions: which shapes of meaning are asked, and how often.
 
 A shape is a meaning without its words: descriptions and directions are left out. A family is one
-shape; `question_family_index` is its place in ``FAMILIES``. The weights make the mix of question
+shape; `question_family_index` is its place in ``FAMILIES``, or in ``EXPRESSION_FAMILIES`` for a
+referring expression. The weights make the mix of question
 types that of CLEVR: about .24 count, .13 exist, .36 query, .10 number comparisons, .18 attribute
 comparisons.
 """
 
+from itertools import combinations
 from typing import NamedTuple
 
 from clevr_prep.synthetic.meaning import NOTHING_SAID
@@ -88,10 +90,30 @@ def _all_families() -> list[Family]:
     return [Family(shape, weight, _hops(shape)) for shape, weight in shapes]
 
 
+def _expression_families() -> list[Family]:
+    # Weighted so that all types come about equally often, though some find a target less easily.
+    weights = (0.85, 0.9, 0.9, 1.1)
+    shapes: list[tuple[object, float]] = list(zip(_CHAINS, weights, strict=True))
+    shapes += [(("same", a, "scene"), 0.4 if a == "color" else 0.25) for a in ATTRIBUTES]
+    shapes.append((("both", "scene", "scene"), 0.85))
+    near, far = _CHAINS[:2]
+    for said in combinations(ATTRIBUTES, 1):
+        for left, right in ((near, near), (far, near), (near, far), (far, far)):
+            shapes.append((("either", said, left, right), 0.075))
+    for said in combinations(ATTRIBUTES, 2):
+        shapes.append((("either", said, near, near), 0.075))
+    return [Family(("refer", shape), weight, _hops(shape)) for shape, weight in shapes]
+
+
 FAMILIES = tuple(_all_families())
-_INDEX = {family.shape: index for index, family in enumerate(FAMILIES)}
+EXPRESSION_FAMILIES = tuple(_expression_families())
+_INDEX = {
+    family.shape: index
+    for families in (FAMILIES, EXPRESSION_FAMILIES)
+    for index, family in enumerate(families)
+}
 
 
 def family_index(question: tuple) -> int | None:
-    """The family of a question's meaning; None when no family has its shape."""
+    """The family of a question or expression; None when no family has its shape."""
     return _INDEX.get(shape_of(question))

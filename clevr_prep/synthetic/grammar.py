@@ -1,4 +1,6 @@
-"""One grammar, two directions: say a meaning as a question, read a question's meanings.
+"""One grammar, two directions: say a meaning in words, read the meanings of words.
+
+A meaning is a question's or, with no capital and no mark, a referring expression's.
 
 Both run over the rules of ``phrases``. A rule pairs a pattern of a meaning (variables "?x") with
 a template; saying matches the pattern and fills the slots, reading matches the words and puts
@@ -112,11 +114,14 @@ def _rules_for(category: str, heads: tuple) -> list[_Rule]:
 
 
 def say(meaning: tuple, rng: random.Random) -> str:
-    """A question's text, one of the many ways to say its meaning.
+    """The text of a question or expression, one of the many ways to say its meaning.
 
     Raises ``GrammarError`` when the grammar has no words for it.
     """
     words: list[str] = []
+    if meaning[0] == "refer":
+        _say("expression", meaning, rng, words)
+        return " ".join(words)
     _say("question", meaning, rng, words)
     text = " ".join(words)
     return text.replace(" ;", ";").replace(" ?", "?").capitalize()
@@ -175,9 +180,14 @@ class _Reader:
 
 
 def read(text: str) -> list[tuple]:
-    """All meanings of a question, whatever their number of hops; empty if it is not understood."""
+    """All meanings of a question or expression, whatever their number of hops.
+
+    Empty if it is not understood.
+    """
     words = tokenise(text)
-    return [meaning for end, meaning in _Reader(words).read("question", 0) if end == len(words)]
+    reader = _Reader(words)
+    found = reader.read("question", 0) + reader.read("expression", 0)
+    return [meaning for end, meaning in found if end == len(words)]
 
 
 def can_produce(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a question means, as nested tuples, and the CLEVR program that computes it.
+"""What a question or referring expression means, as nested tuples, and the program it stands for.
 
 A meaning is built from these tuples (the first element names the kind):
 
@@ -12,6 +12,7 @@ question      ("count", set)  ("exist", set)  ("query", attribute, thing)
               ("number", comparison, set, set)        comparison is equal_integer, greater_than
                                                       or less_than
               ("equal", attribute, thing, thing)
+expression    ("refer", thing)
 
 An anchor or a thing is a set that must have exactly one member. The grammar turns meanings into
 text and text into meanings; families are shapes of meanings.
@@ -59,13 +60,15 @@ class _Builder:
 
 
 def to_program(question: tuple) -> list[dict]:
-    """The CLEVR program of a question's meaning, each node after its inputs."""
+    """The CLEVR program of a question or expression, each node after its inputs."""
     build = _Builder()
     kind, *rest = question
     if kind in ("count", "exist"):
         build.add(kind, build.set(rest[0]))
     elif kind == "query":
         build.add(f"query_{rest[0]}", build.thing(rest[1]))
+    elif kind == "refer":
+        build.thing(rest[0])
     elif kind == "number":
         build.add(rest[0], *[build.add("count", build.set(side)) for side in rest[1:]])
     else:

@@ -1,4 +1,4 @@
-"""The grammar of our CLEVR questions, as data: which phrases say what.
+"""The grammar of our CLEVR questions and referring expressions, as data: which phrases say what.
 
 ``WORDS[category][value]`` are the ways to say one value. ``RULES[category]`` lists pairs of a
 meaning pattern (see ``meaning``; "?x" is a variable) and the templates that express it. In
@@ -93,6 +93,8 @@ _NOUN_PHRASES = {
             ],
         ),
         (_BOTH, ["the <one:d> that is {both}"]),
+        # Of expressions alone: no question asks about one member of a union.
+        (("either", "?d", "?x", "?y"), ["the <one:d> that is [either] <a:x> or <a:y>"]),
     ],
     "a": [
         (("scene", "?d"), ["a <one:d>"]),
@@ -244,3 +246,4 @@ _EQUAL = [
 ]
 
 RULES = {**_NOUN_PHRASES, "question": [*_COUNT, *_EXIST, *_QUERY, *_NUMBER, *_EQUAL]}
+RULES["expression"] = [(("refer", "?x"), ["<the:x>"])]

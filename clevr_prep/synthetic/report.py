@@ -1,9 +1,20 @@
-"""Counts what a dataset holds: attributes, objects per image, question types and answers."""
+"""Counts what a dataset holds: attributes, objects per image, question types and answers.
+
+Of referring expressions it counts in which ninth of the image the box has its centre.
+"""
 
 from collections import Counter
 
 from .programs import question_type
 from .scene_masks import ATTRIBUTES
+
+_ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
+
+
+def _place(box: list[int], width: int, height: int) -> str:
+    x, y, w, h = box
+    row, column = int(3 * (y + (h - 1) / 2) / height), int(3 * (x + (w - 1) / 2) / width)
+    return f"{_ROWS[row]} {_COLUMNS[column]}"
 
 
 class Report:
@@ -11,7 +22,9 @@ class Report:
 
     def __init__(self):
         self.counts: dict[str, Counter] = {"objects per image": Counter()}
-        self.counts |= {name: Counter() for name in (*ATTRIBUTES, "question type", "answer")}
+        self.counts |= {
+            name: Counter() for name in (*ATTRIBUTES, "question type", "answer", "box place")
+        }
         self.images = self.questions = 0
 
     def add(self, scenes: list[dict], questions: list[dict]) -> None:
@@ -21,9 +34,18 @@ class Report:
             for thing in scene["objects"]:
                 for name in ATTRIBUTES:
                     self.counts[name][thing[name]] += 1
+        sizes = {
+            scene["image_index"]: (scene["render"]["width"], scene["render"]["height"])
+            for scene in scenes
+            if "render" in scene
+        }
         for question in questions:
             self.counts["question type"][question_type(question["program"])] += 1
-            self.counts["answer"][question["answer"]] += 1
+            if "bbox" in question:
+                size = sizes[question["image_index"]]
+                self.counts["box place"][_place(question["bbox"], *size)] += 1
+            else:
+                self.counts["answer"][question["answer"]] += 1
         self.images += len(scenes)
         self.questions += len(questions)
 

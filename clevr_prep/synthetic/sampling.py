@@ -17,7 +17,7 @@ from clevr_prep.synthetic.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, Sce
 # CLEVR lets some sets through that would be the same without their clause. So do we: with none,
 # "one cube in the scene" would mean "no cube left of the ball".
 _IDLE_CLAUSES = 0.25
-_EMPTY_SETS = {"count": 0.27, "exist": 0.5, "number": 0.4, "either": 0.15}
+_EMPTY_SETS = {"count": 0.27, "exist": 0.5, "number": 0.4, "either": 0.15, "refer": 0}
 # How many attributes are said of a set: about as often as in CLEVR.
 _LENGTHS = (0.03, 0.21, 0.37, 0.3, 0.09)
 _SEVERAL = 0.55  # of the sets that are not empty, where possible
@@ -90,28 +90,36 @@ class MeaningSampler:
             return None
         return ("equal", attribute, one[0], other[0]), _yes_no(same)
 
-    def _thing(self, shape, banned: int = 0, candidates: int = -1) -> tuple[tuple, int, int] | None:
-        """One object of the candidates: what is said of it, its index, the set of its anchors."""
+    def _thing(
+        self, shape, banned: int = 0, candidates: int = -1, towards: int = 0
+    ) -> tuple[tuple, int, int] | None:
+        """One object of the candidates: what is said of it, its index, the set of its anchors.
+
+        ``towards``: see ``_clause``.
+        """
         if shape == "scene":
             options, clause, anchors = self._descriptions.unique_in_scene(banned), (), 0
+            if candidates >= 0:
+                options = [option for option in options if candidates >> option[0] & 1]
         else:
-            drawn = self._clause(shape, banned)
+            drawn = self._clause(shape, banned, towards)
             if drawn is None:
                 return None
             clause, group, anchors = drawn
-            options = self._descriptions.unique_among(group)
-        if candidates >= 0:
-            options = [option for option in options if candidates >> option[0] & 1]
+            options = self._descriptions.unique_among(group, candidates)
         if not options:
             return None
         thing, subset = self._rng.choice(options)
         kind = shape if shape == "scene" else shape[0]
         return (kind, self._descriptions.words(thing, subset), *clause), thing, anchors
 
-    def _clause(self, shape: tuple, banned: int = 0) -> tuple[tuple, Group, int] | None:
+    def _clause(
+        self, shape: tuple, banned: int = 0, towards: int = 0
+    ) -> tuple[tuple, Group, int] | None:
         """What follows the description in a relate, same or both meaning.
 
         Returns that part, the group of objects it singles out and the bit set of its anchors.
+        With ``towards``, the bit of an object, relations lead to that one.
         """
         everything = self._masks.everything
         kind, *parts = shape
@@ -125,7 +133,11 @@ class MeaningSampler:
         anchors = [self._thing(part) for part in parts]
         if None in anchors or len({anchor[1] for anchor in anchors}) < len(anchors):
             return None
-        directions = self._rng.sample(DIRECTIONS, len(anchors))
+        directions = self._rng.sample(DIRECTIONS, 4 if towards else len(anchors))
+        if towards:
+            directions = self._leading(directions, anchors, towards)
+            if directions is None:
+                return None
         groups = [self._masks.related[d][a[1]] for d, a in zip(directions, anchors, strict=True)]
         clause = [x for d, a in zip(directions, anchors, strict=True) for x in (d, a[0])]
         mentioned = 0
@@ -135,6 +147,17 @@ class MeaningSampler:
             return tuple(clause), Group(groups[0], (everything,), banned), mentioned
         together = groups[0] & groups[1]
         return tuple(clause), Group(together, (groups[1], groups[0]), banned), mentioned
+
+    def _leading(self, directions: list[str], anchors: list, towards: int) -> list[str] | None:
+        """For each anchor the first direction, of those left over, that leads to an object."""
+        chosen: list[str] = []
+        for _, thing, _ in anchors:
+            related = self._masks.related
+            fitting = [d for d in directions if related[d][thing] & towards and d not in chosen]
+            if not fitting:
+                return None
+            chosen.append(fitting[0])
+        return chosen
 
     def _set(self, shape, purpose: str, banned: int = 0) -> tuple[tuple, int] | None:
         """A set of objects, perhaps empty: what is said of it, and its bit set."""
@@ -176,7 +199,9 @@ class MeaningSampler:
         if option is None:
             return None
         fitting = tables.fits[option[0]][option[1]]
-        if not group.matters_to(fitting) and self._rng.random() >= _IDLE_CLAUSES:
+        if not group.matters_to(fitting) and (
+            purpose == "refer" or self._rng.random() >= _IDLE_CLAUSES
+        ):
             return None
         return tables.words(*option), fitting & group.members
 
