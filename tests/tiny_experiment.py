@@ -1,4 +1,4 @@
-"""A tiny dataset of both tasks with random features, and what makes any configuration that small."""
+"""A tiny dataset of both tasks with random features, and overrides that make a model as small."""
 
 import numpy as np
 
