@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from clevr_prep.layouts import LayoutError, expert_layout
-from clevr_prep.synthetic.fresh import CompactScenes, FreshQuestions
+from clevr_prep.synthetic.compact_scenes import CompactScenes
+from clevr_prep.synthetic.fresh import FreshExpressions, FreshQuestions
 from clevr_prep.synthetic.programs import execute, hops, question_type
 from clevr_prep.synthetic.questions import generate_questions
 from clevr_prep.synthetic.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneError

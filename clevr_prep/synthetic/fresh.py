@@ -1,4 +1,4 @@
-"""Questions made up while training: the source of questions for rendered scenes.
+"""Questions and referring expressions made up while training: sources for rendered scenes.
 
 A model that sees each question once cannot learn questions by heart, and making one costs far
 less than training on it.
@@ -11,87 +11,40 @@ from pathlib import Path
 import numpy as np
 
 from clevr_prep.encoding import ProgramFacts, QuestionEncoder
-from clevr_prep.json_stream import JsonArray
 from clevr_prep.layouts import expert_layout, pad_layout
-from clevr_prep.synthetic.programs import QUESTION_TYPES
+from clevr_prep.synthetic.boxes import can_be_referred_to, visible_targets
+from clevr_prep.synthetic.compact_scenes import CompactScenes
+from clevr_prep.synthetic.expressions import generate_expressions
+from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.synthetic.questions import MAX_WORDS, generate_questions
-from clevr_prep.synthetic.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneError, members
+from clevr_prep.synthetic.scene_masks import SceneError
 from snmn.question_source import EncodedQuestions, HopLimit
 from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX
 
-_MOST_OBJECTS = 32  # bits of a row of relations
 
+class _Encoder:
+    """Turns generated questions or expressions into arrays, but for their answers and boxes."""
 
-def _value_codes(objects: list[dict]) -> list[list[int]]:
-    if not 0 < len(objects) <= _MOST_OBJECTS:
-        raise ValueError(f"{len(objects)} objects, 1 to {_MOST_OBJECTS} are possible")
-    for index, thing in enumerate(objects):
-        for attribute in ATTRIBUTES:
-            if thing[attribute] not in VALUES[attribute]:
-                raise ValueError(f"object {index} has unknown {attribute} {thing[attribute]!r}")
-    return [[VALUES[a].index(thing[a]) for a in ATTRIBUTES] for thing in objects]
+    def __init__(self, question_types: Sequence[str], steps: int):
+        self._types = question_types
+        self._steps = steps
+        self._words = QuestionEncoder()
+        self._facts = ProgramFacts()
 
-
-def _relation_masks(relationships: dict, count: int) -> list[list[int]]:
-    """For each object and direction, the bit set of the objects that lie there from it."""
-    for direction in DIRECTIONS:
-        rows = relationships[direction]
-        if len(rows) != count or any(not 0 <= j < count for row in rows for j in row):
-            raise ValueError(f"relationship {direction!r} does not fit {count} objects")
-    return [
-        [sum(1 << j for j in relationships[d][index]) for d in DIRECTIONS] for index in range(count)
-    ]
-
-
-class CompactScenes:
-    """What questions need to know of many scenes, in a few bytes an object.
-
-    A parsed scene takes 11 KB, which every loader process would come to have for itself.
-
-    Args:
-        path: a CLEVR scenes file.
-
-    Attributes:
-        filenames: the scenes' image file names.
-
-    Raises ``SceneError`` naming the file and the scene when one lacks something.
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        self.filenames: list[str] = []
-        values, relations, ends = [], [], [0]
-        for number, scene in enumerate(JsonArray(path, "scenes")):
-            try:
-                self.filenames.append(scene["image_filename"])
-                values += _value_codes(scene["objects"])
-                relations += _relation_masks(scene["relationships"], len(scene["objects"]))
-            except KeyError as error:
-                raise SceneError(f"{path}: scene {number} has no {error}") from None
-            except (ValueError, TypeError) as error:
-                raise SceneError(f"{path}: scene {number}: {error}") from None
-            ends.append(len(values))
-        if not self.filenames:
-            raise SceneError(f"{path} has no scenes")
-        self._values = np.array(values, dtype=np.uint8)
-        self._relations = np.array(relations, dtype=np.uint32)
-        self._ends = np.array(ends)
-
-    def __len__(self) -> int:
-        return len(self.filenames)
-
-    def __getitem__(self, index: int) -> dict:
-        """The scene as a CLEVR dictionary with its objects' attributes and relationships."""
-        rows = slice(self._ends[index], self._ends[index + 1])
-        relations = self._relations[rows].T.tolist()
+    def __call__(self, asked: list[dict]) -> dict[str, np.ndarray]:
+        words = [self._words(entry["question"]) for entry in asked]
+        layouts = [pad_layout(expert_layout(entry["program"]), self._steps) for entry in asked]
+        facts = [self._facts(entry["program"]) for entry in asked]
+        question = np.zeros((len(asked), MAX_WORDS), dtype=np.uint8)
+        for row, indices in zip(question, words, strict=True):
+            row[: len(indices)] = indices
         return {
-            "objects": [
-                {a: VALUES[a][code] for a, code in zip(ATTRIBUTES, codes, strict=True)}
-                for codes in self._values[rows].tolist()
-            ],
-            "relationships": {
-                direction: [members(mask) for mask in masks]
-                for direction, masks in zip(DIRECTIONS, relations, strict=True)
-            },
+            "question": question,
+            "length": np.array([len(indices) for indices in words]),
+            "layout": np.array([[MODULE_INDEX[name] for name in layout] for layout in layouts]),
+            "question_index": np.full(len(asked), -1),
+            "question_type": np.array([self._types.index(kind) for kind, _ in facts]),
+            "hops": np.array([depth for _, depth in facts]),
         }
 
 
@@ -119,27 +72,61 @@ class FreshQuestions:
     ):
         self._scenes = CompactScenes(Path(scenes_file))
         self._limit = HopLimit(max_hops)
-        self._steps = steps
-        self._encode = QuestionEncoder()
-        self._facts = ProgramFacts()
+        self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         self.images = np.arange(len(self._scenes))
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
         asked = generate_questions(self._scenes[image], count, rng, max_hops=self._limit.at(step))
-        words = [self._encode(entry["question"]) for entry in asked]
-        layouts = [pad_layout(expert_layout(entry["program"]), self._steps) for entry in asked]
-        facts = [self._facts(entry["program"]) for entry in asked]
-        question = np.zeros((count, MAX_WORDS), dtype=np.uint8)
-        for row, indices in zip(question, words, strict=True):
-            row[: len(indices)] = indices
+        answer = np.array([ANSWER_INDEX[entry["answer"]] for entry in asked])
+        return EncodedQuestions(answer=answer, **self._encode(asked))
+
+
+class FreshExpressions:
+    """Makes up referring expressions with boxes; a ``snmn.question_source.QuestionSource``.
+
+    Args:
+        scenes_file: ROOT/scenes/CLEVR_loc_<split>_scenes.json of the training images, rendered
+            with ``--loc``, so that its objects have boxes.
+        max_hops, steps: as for ``FreshQuestions``.
+
+    Within a draw, the objects of the image have their turns one after the other.
+    """
+
+    question_types = REFERRING_TYPES
+
+    def __init__(
+        self,
+        scenes_file: str | os.PathLike,
+        *,
+        max_hops: int | None | Sequence[tuple[int, int | None]] = None,
+        steps: int = 9,
+    ):
+        self._scenes = CompactScenes(Path(scenes_file), boxes=True)
+        self._limit = HopLimit(max_hops)
+        self._encode = _Encoder(self.question_types, steps)
+        self.filenames = self._scenes.filenames
+        usable = [
+            index
+            for index in range(len(self._scenes))
+            if can_be_referred_to(scene := self._scenes[index], visible_targets(scene))
+        ]
+        if not usable:
+            raise SceneError(f"{scenes_file}: no scene has an object that can be referred to")
+        self.images = np.array(usable)
+
+    def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
+        """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
+        scene = self._scenes[image]
+        said = generate_expressions(
+            scene, visible_targets(scene), count, rng, max_hops=self._limit.at(step)
+        )
+        boxes = [scene["objects"][entry["target_object"]]["bbox"] for entry in said]
+        size = scene["render"]["width"], scene["render"]["height"]
         return EncodedQuestions(
-            question=question,
-            length=np.array([len(indices) for indices in words]),
-            answer=np.array([ANSWER_INDEX[entry["answer"]] for entry in asked]),
-            layout=np.array([[MODULE_INDEX[name] for name in layout] for layout in layouts]),
-            question_index=np.full(count, -1),
-            question_type=np.array([QUESTION_TYPES.index(kind) for kind, _ in facts]),
-            hops=np.array([depth for _, depth in facts]),
+            answer=np.full(count, -1),
+            box=np.array(boxes, dtype=np.float32),
+            image_size=np.tile(np.array(size, dtype=np.int32), (count, 1)),
+            **self._encode(said),
         )
