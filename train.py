@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from clevr_prep.json_stream import JsonStreamError
-from clevr_prep.synthetic.fresh import FreshQuestions
+from clevr_prep.synthetic.fresh import FreshExpressions, FreshQuestions
 from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.synthetic.scene_masks import SceneError
 from config import (
@@ -72,7 +72,7 @@ def training_data(config: Config) -> dict[str, TaskData]:
     train = config.TRAIN
     hops = [tuple(entry) for entry in train.MAX_HOPS_SCHEDULE] or None
     scenes = {"vqa": train.FRESH_SCENES_FILE, "loc": train.FRESH_SCENES_FILE_LOC}
-    sources = {"vqa": FreshQuestions}
+    sources = {"vqa": FreshQuestions, "loc": FreshExpressions}
     data = {}
     for task, (features, questions) in stored_data(config, train).items():
         if scenes[task]:
