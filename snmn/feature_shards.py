@@ -10,8 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 ATTRIBUTES = ("backbone", "weights_sha256", "preprocess", "image_size", "dtype")
+
+# Not shuffled first, as is usual for floats: features after a ReLU are mostly runs of zero bytes,
+# and shuffling their bits makes them no smaller but three times slower to read.
+COMPRESSIONS = ("none", "zstd")
+_ZSTD = 32015  # its number among HDF5's registered filters
 
 
 class FeatureStoreError(RuntimeError):
@@ -21,6 +27,21 @@ class FeatureStoreError(RuntimeError):
 def shard_paths(folder: Path) -> list[Path]:
     """Whole shards of a folder, in order."""
     return sorted(folder.glob("shard-*.h5"))
+
+
+def compression_options(compression: str) -> dict:
+    """Arguments of h5py's ``create_dataset`` for one of :data:`COMPRESSIONS`."""
+    if compression == "none":
+        return {}
+    return dict(_hdf5plugin("features compressed with zstd need it").Zstd(clevel=1))
+
+
+def _hdf5plugin(why: str):
+    try:
+        import hdf5plugin  # Importing it is what makes its filters known to HDF5.
+    except ImportError as error:
+        raise FeatureStoreError(f"{why}: pip install hdf5plugin") from error
+    return hdf5plugin
 
 
 def open_shard(path: Path) -> h5py.File:
@@ -52,6 +73,43 @@ def read_header(path: Path) -> tuple[list[str], tuple[int, int, int], dict]:
             )
         attributes["image_size"] = int(attributes["image_size"])
         return filenames, tuple(features.shape[1:]), attributes
+
+
+class OpenShard:
+    """One shard, open for reading maps in one process.
+
+    Raises FeatureStoreError when the shard cannot be opened, or is compressed in a way for which
+    a package is missing.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file = open_shard(path)
+        self._features = self._file["features"]
+        filters = self._features.id.get_create_plist()
+        codes = {filters.get_filter(i)[0] for i in range(filters.get_nfilters())}
+        if _ZSTD in codes:
+            _hdf5plugin(f"{path} is compressed with zstd")
+        # A chunk that is one image as it lies in memory is read past HDF5's selection and
+        # conversion, which take longer than copying it from the page cache.
+        self._as_is = not codes and self._features.chunks == (1, *self._features.shape[1:])
+
+    def read_into(self, out: np.ndarray, row: int) -> None:
+        """Put the map of a row into ``out`` [H, W, D], contiguous and of the stored dtype."""
+        try:
+            if self._as_is and out.dtype == self._features.dtype:
+                flat = out.reshape(-1).view(np.uint8)
+                self._features.id.read_direct_chunk((row, 0, 0, 0), out=flat)
+            else:
+                self._features.read_direct(out, np.s_[row])
+        except (OSError, ValueError) as error:
+            raise FeatureStoreError(
+                f"{self.path} cannot be read ({error}); delete it and extract again"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def difference(expected: Mapping, found: Mapping) -> str:

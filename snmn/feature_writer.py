@@ -7,12 +7,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from snmn.feature_shards import ATTRIBUTES, FeatureStoreError, difference, read_header, shard_paths
+from snmn.feature_shards import (
+    ATTRIBUTES,
+    COMPRESSIONS,
+    FeatureStoreError,
+    compression_options,
+    difference,
+    read_header,
+    shard_paths,
+)
+from snmn.files import PARTIAL_SUFFIX, partial_path, put_in_place
 
 DTYPES = ("float16", "float32")
 DEFAULT_SHARD_SIZE = 512
-
-_TEMPORARY_SUFFIX = ".partial"
 
 
 class FeatureWriter:
@@ -23,6 +30,7 @@ class FeatureWriter:
             added to; the remains of an interrupted shard are removed.
         attributes: how the features are made: backbone, weights_sha256, preprocess, image_size.
         dtype: float16 or float32.
+        compression: none, or zstd (with the package hdf5plugin, which reading then needs too).
         shard_size: images per shard.
 
     Attributes:
@@ -43,10 +51,15 @@ class FeatureWriter:
         *,
         attributes: Mapping[str, str | int],
         dtype: str = "float16",
+        compression: str = "none",
         shard_size: int = DEFAULT_SHARD_SIZE,
     ):
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        if compression not in COMPRESSIONS:
+            raise ValueError(
+                f"compression must be one of {', '.join(COMPRESSIONS)}, not {compression!r}"
+            )
         if shard_size < 1:
             raise ValueError(f"shard_size must be at least 1, not {shard_size}")
         self.folder = Path(folder)
@@ -54,16 +67,18 @@ class FeatureWriter:
         if set(self.attributes) != set(ATTRIBUTES):
             raise ValueError(f"attributes must be {', '.join(ATTRIBUTES[:-1])}")
         self.shard_size = shard_size
+        self._compression = compression_options(compression)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for remains in self.folder.glob("*" + _TEMPORARY_SUFFIX):
+            for remains in self.folder.glob("*" + PARTIAL_SUFFIX):
                 remains.unlink()
         except OSError as error:
             raise FeatureStoreError(f"cannot write to {self.folder} ({error})") from error
         self.done: set[str] = set()
         self._number = 0
+        self._shape: tuple[int, ...] | None = None
         for path in shard_paths(self.folder):
-            filenames, _, found = read_header(path)
+            filenames, self._shape, found = read_header(path)
             if found != self.attributes:
                 raise FeatureStoreError(
                     f"{path} was made with {difference(self.attributes, found)}; "
@@ -88,30 +103,36 @@ class FeatureWriter:
         return self.folder / f"shard-{self._number:05d}.h5"
 
     @property
-    def _temporary(self) -> Path:
-        return self._path.with_name(self._path.name + _TEMPORARY_SUFFIX)
-
-    @property
     def room(self) -> int:
         """Images that still fit into the shard being written."""
         return self.shard_size - len(self._names)
 
     def add(self, filenames: Sequence[str], features: np.ndarray) -> None:
-        """Append images: their file names and maps [n, H, W, D]; n must not exceed ``room``."""
+        """Append images: their file names and maps [n, H, W, D]; n must not exceed ``room``.
+
+        FeatureStoreError when they cannot be written, or their shape is not that of the others.
+        """
         if len(filenames) != len(features) or len(filenames) > self.room:
             raise ValueError(
                 f"{len(filenames)} names for {len(features)} maps, room for {self.room}"
             )
+        self._shape = self._shape or features.shape[1:]
+        if features.shape[1:] != self._shape:
+            raise FeatureStoreError(
+                f"{self.folder} holds maps of shape {self._shape}, not {features.shape[1:]}; "
+                "choose another folder or delete this one"
+            )
         try:
             if self._file is None:
-                self._file = h5py.File(self._temporary, "w")
+                self._file = h5py.File(partial_path(self._path), "w")
                 self._file.create_dataset(
                     "features",
-                    shape=(self.shard_size, *features.shape[1:]),
-                    maxshape=(self.shard_size, *features.shape[1:]),
-                    chunks=(1, *features.shape[1:]),
+                    shape=(self.shard_size, *self._shape),
+                    maxshape=(self.shard_size, *self._shape),
+                    chunks=(1, *self._shape),
                     dtype=self.attributes["dtype"],
                     track_times=False,
+                    **self._compression,
                 )
             start = len(self._names)
             self._file["features"][start : start + len(features)] = features
@@ -144,10 +165,7 @@ class FeatureWriter:
         self._file.attrs.update(self.attributes)
         self._file.close()
         self._file = None
-        # Without this a power cut could leave the new name on an empty file.
-        with open(self._temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(self._temporary, self._path)
+        put_in_place(self._path)
         self.done.update(self._names)
         self._names = []
         self._number += 1
@@ -160,4 +178,4 @@ class FeatureWriter:
                 pass  # A full disk fails again when HDF5 flushes; the file goes anyway.
             self._file = None
         self._names = []
-        self._temporary.unlink(missing_ok=True)
+        partial_path(self._path).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 import multiprocessing
 import pickle
+import sys
 from pathlib import Path
 
 import h5py
@@ -58,6 +59,59 @@ def test_float16_is_the_default(tmp_path):
     read = FeatureStore(tmp_path).read([2, 1])
     assert read.dtype == np.float16
     np.testing.assert_array_equal(read, features[[2, 1]].astype(np.float16))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_compressed_features_are_the_same_and_smaller(tmp_path, dtype):
+    features = np.maximum(make_features(10) - 1, 0).repeat(20, axis=3)
+    for compression in ("none", "zstd"):
+        fill(tmp_path / compression, features, dtype=dtype, compression=compression)
+    read = FeatureStore(tmp_path / "zstd").read([7, 0, 2])
+    np.testing.assert_array_equal(read, features[[7, 0, 2]].astype(dtype))
+    size = {p.parent.name: p.stat().st_size for p in tmp_path.glob("*/shard-00000.h5")}
+    assert size["zstd"] < 0.7 * size["none"]
+
+
+def test_other_compression_and_byte_order_are_read_too(tmp_path):
+    features = make_features(10).astype(np.float16)
+    fill(tmp_path, features)
+    for number, options in enumerate([{"compression": "gzip"}, {"dtype": ">f2"}, {"chunks": None}]):
+        with h5py.File(tmp_path / f"shard-0000{number}.h5", "r+") as file:
+            stored = file["features"][:]
+            del file["features"]
+            file.create_dataset("features", data=stored, **options)
+    np.testing.assert_array_equal(FeatureStore(tmp_path).read([9, 5, 1]), features[[9, 5, 1]])
+
+
+def test_a_missing_package_for_compression_is_named(tmp_path, monkeypatch):
+    fill(tmp_path, make_features(2), compression="zstd")
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    with pytest.raises(FeatureStoreError, match=r"shard-00000\.h5 .*: pip install hdf5plugin"):
+        FeatureStore(tmp_path).read([0])
+    with pytest.raises(FeatureStoreError, match="pip install hdf5plugin"):
+        FeatureWriter(tmp_path / "new", attributes=ATTRIBUTES, compression="zstd")
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_map_that_is_damaged_inside_its_shard_is_named(tmp_path, compression):
+    fill(tmp_path, make_features(3), compression=compression)
+    path = tmp_path / "shard-00000.h5"
+    with h5py.File(path, "r") as file:
+        chunk = file["features"].id.get_chunk_info_by_coord((2, 0, 0, 0))
+        other = file["features"].id.get_chunk_info_by_coord((1, 0, 0, 0))
+    content = bytearray(path.read_bytes())
+    if compression == "zstd":
+        content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    else:
+        # The index of chunks points past the end of the file.
+        where = content.index(chunk.byte_offset.to_bytes(8, "little"))
+        content[where : where + 8] = (len(content) * 2).to_bytes(8, "little")
+    path.write_bytes(content)
+    assert chunk.byte_offset != other.byte_offset
+    store = FeatureStore(tmp_path)
+    with pytest.raises(FeatureStoreError, match=r"shard-00000\.h5 cannot be read"):
+        store.read([2])
+    store.read([1])
 
 
 @pytest.mark.parametrize("bad", [[-1], [10], [0, 10]])
@@ -141,6 +195,9 @@ def test_writer_refuses_a_folder_of_other_features(tmp_path):
         FeatureWriter(tmp_path, attributes={**ATTRIBUTES, "backbone": "other"})
     with pytest.raises(FeatureStoreError, match="dtype"):
         FeatureWriter(tmp_path, attributes=ATTRIBUTES, dtype="float32")
+    with FeatureWriter(tmp_path, attributes=ATTRIBUTES) as writer:
+        with pytest.raises(FeatureStoreError, match=r"\(3, 4, 5\), not \(3, 4, 6\)"):
+            writer.add(["other.png"], np.zeros((1, 3, 4, 6)))
 
 
 def test_writer_reports_what_it_cannot_write(tmp_path):
@@ -156,6 +213,8 @@ def test_writer_reports_what_it_cannot_write(tmp_path):
 def test_writer_checks_its_arguments(tmp_path):
     with pytest.raises(ValueError, match="float16, float32"):
         FeatureWriter(tmp_path, attributes=ATTRIBUTES, dtype="int8")
+    with pytest.raises(ValueError, match="none, zstd"):
+        FeatureWriter(tmp_path, attributes=ATTRIBUTES, compression="lzf")
     with pytest.raises(ValueError, match="shard_size"):
         FeatureWriter(tmp_path, attributes=ATTRIBUTES, shard_size=0)
     with pytest.raises(ValueError, match="attributes must be"):
