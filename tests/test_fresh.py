@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from clevr_prep.layouts import LayoutError, expert_layout
+from clevr_prep.synthetic.boxes import visible_targets
 from clevr_prep.synthetic.compact_scenes import CompactScenes
+from clevr_prep.synthetic.expressions import generate_expressions
 from clevr_prep.synthetic.fresh import FreshExpressions, FreshQuestions
 from clevr_prep.synthetic.programs import execute, hops, question_type
 from clevr_prep.synthetic.questions import generate_questions
@@ -181,3 +183,92 @@ def test_broken_scenes_are_named(tmp_path, change, reason):
 def test_no_scenes(tmp_path):
     with pytest.raises(SceneError, match="has no scenes"):
         FreshQuestions(write_scenes(tmp_path, []))
+
+
+def with_boxes(scene: dict, image: int) -> dict:
+    """The scene with boxes at random; its second object hardly shows, its third not at all."""
+    rng = np.random.default_rng([7, image])
+    size = {"width": 120 + 8 * image, "height": 80 + 4 * image}
+    things = []
+    for index, thing in enumerate(scene["objects"]):
+        box = [int(v) for v in (*rng.integers(0, 60, 2), *rng.integers(8, 20, 2))]
+        pixels = {1: 3, 2: 0}.get(index, 400)
+        things.append(thing | {"bbox": box if pixels else None, "visible_pixels": pixels})
+    return scene | {"objects": things, "render": size}
+
+
+LOC_SCENES = [with_boxes(scene, image) for image, scene in enumerate(SCENES)]
+
+
+@pytest.fixture(scope="module")
+def loc_file(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("loc"), LOC_SCENES)
+
+
+def test_scenes_with_boxes_come_back(loc_file):
+    compact = CompactScenes(loc_file, boxes=True)
+    for index, scene in enumerate(LOC_SCENES):
+        for thing, original in zip(compact[index]["objects"], scene["objects"], strict=True):
+            assert thing["bbox"] == original["bbox"]
+            assert thing["visible_pixels"] == original["visible_pixels"]
+        assert compact[index]["render"] == scene["render"]
+        assert visible_targets(compact[index]) == [0, *range(3, len(scene["objects"]))]
+
+
+@pytest.mark.parametrize("image", range(IMAGES))
+def test_expressions_are_the_generator_s_with_their_boxes(loc_file, image):
+    drawn = FreshExpressions(loc_file).draw(image, 12, rng(3, image), step=0)
+    scene = LOC_SCENES[image]
+    said = generate_expressions(scene, visible_targets(scene), 12, rng(3, image))
+    assert len(drawn) == len(said) == 12
+    for row, entry in enumerate(said):
+        program = entry["program"]
+        words = drawn.question[row, : drawn.length[row]]
+        assert decode(words).lower() == entry["question"]
+        assert [MODULES[i] for i in drawn.layout[row] if i] == expert_layout(program)
+        assert FreshExpressions.question_types[drawn.question_type[row]] == question_type(program)
+        assert drawn.hops[row] == hops(program)
+        assert drawn.box[row].tolist() == scene["objects"][entry["target_object"]]["bbox"]
+    assert drawn.box.dtype == np.float32 and drawn.layout.shape == (12, 9)
+    assert drawn.image_size.tolist() == [[120 + 8 * image, 80 + 4 * image]] * 12
+    assert (drawn.answer == -1).all() and (drawn.question_index == -1).all()
+
+
+def test_expressions_depend_on_their_arguments_alone(loc_file):
+    source = FreshExpressions(loc_file, max_hops=[(0, 0), (100, None)])
+    other = pickle.loads(pickle.dumps(source))
+    source.draw(0, 3, rng(9), 0)
+    first, again = source.draw(2, 10, rng(1), 100), other.draw(2, 10, rng(1), 500)
+    assert np.array_equal(first.question, again.question)
+    assert np.array_equal(first.box, again.box)
+    assert not np.array_equal(first.question, source.draw(2, 10, rng(2), 100).question)
+    assert first.hops.max() > 0
+    assert source.draw(2, 30, rng(1), 99).hops.max() == 0
+
+
+def test_images_without_anything_to_refer_to_are_left_out(tmp_path):
+    look = {a: VALUES[a][0] for a in ATTRIBUTES} | {"bbox": [1, 2, 3, 4], "visible_pixels": 900}
+    twins = LOC_SCENES[0] | {"objects": [look] * len(SCENES[0]["objects"])}
+    source = FreshExpressions(write_scenes(tmp_path, [LOC_SCENES[0], twins, LOC_SCENES[1]]))
+    assert source.images.tolist() == [0, 2]
+    assert len(source.filenames) == 3
+    with pytest.raises(SceneError, match="no scene has an object that can be referred to"):
+        FreshExpressions(write_scenes(tmp_path, [twins]))
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"objects": SCENES[1]["objects"]}, "scene 1 has no 'bbox'"),
+        ({"render": {}}, "scene 1 has no 'width'"),
+        (
+            {"objects": [t | {"bbox": "left"} for t in LOC_SCENES[1]["objects"]]},
+            "scene 1: an object's bbox must be",
+        ),
+    ],
+)
+def test_scenes_without_boxes_are_named(tmp_path, change, reason):
+    path = write_scenes(tmp_path, [LOC_SCENES[0], LOC_SCENES[1] | change])
+    with pytest.raises(SceneError, match=reason) as error:
+        FreshExpressions(path)
+    assert str(path) in str(error.value)

@@ -11,15 +11,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from clevr_prep.data.build_clevr_imdb import build_imdb, main
 from clevr_prep.data.get_ground_truth_layout import write_layouts
 from clevr_prep.data.question_files import DatasetError
 from clevr_prep.encoding import ProgramFacts, QuestionEncoder
 from clevr_prep.json_stream import JsonArray, JsonStreamError
-from clevr_prep.synthetic.programs import QUESTION_TYPES, hops, question_type
+from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES, hops, question_type
 from snmn.imdb import Imdb, ImdbError
 from snmn.imdb_writer import ImdbWriter
+from snmn.question_source import EncodedQuestions
 from snmn.vocabulary import ANSWERS, MODULES, UnknownWordError, decode, encode
 from tests.tiny_dataset import image_name, question, write_questions
 
@@ -241,6 +243,148 @@ def test_writer_refuses_mixed_layouts(tmp_path):
     writer = ImdbWriter(question_types=QUESTION_TYPES, max_words=5, max_steps=None)
     with pytest.raises(ValueError, match="has a layout"):
         writer.add(words=[1], filename="a", question_index=0, layout=[1])
+
+
+REFERRING = [
+    {"type": "scene", "inputs": []},
+    {"type": "filter_color", "inputs": [0], "side_inputs": ["red"]},
+    {"type": "unique", "inputs": [1]},
+]
+SIZES = {7: (48, 32), 3: (30, 20)}
+
+
+def expression(image, number, box, program=REFERRING):
+    entry = {
+        "question": "the red thing",
+        "image_filename": image_name(image),
+        "question_index": number,
+        "program": program,
+        "bbox": box,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+EXPRESSIONS = [
+    expression(7, 10, [4, 5, 44, 27]),
+    expression(3, 11, [0.5, 0, 29.5, 1.25]),
+    expression(7, 12, [47, 31, 1, 1]),
+]
+
+
+def build_loc(root, expressions=EXPRESSIONS, split="loc_tiny"):
+    """The imdb of a split of CLEVR-Ref with images of two sizes."""
+    folder = root / "images" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    for image, size in SIZES.items():
+        Image.new("RGB", size).save(folder / image_name(image))
+    write_questions(root, expressions, split)
+    target = root / f"imdb_{split}.h5"
+    build_imdb(root, split, target, progress=False)
+    return Imdb(target)
+
+
+def test_boxes_and_image_sizes(tmp_path):
+    imdb = build_loc(tmp_path)
+    assert imdb.box.dtype == np.float32
+    assert imdb.box.tolist() == [entry["bbox"] for entry in EXPRESSIONS]
+    assert imdb.image_size.tolist() == [[48, 32], [30, 20]]
+    assert imdb.question_types == REFERRING_TYPES
+    assert [imdb.question_types[kind] for kind in imdb.question_type] == ["ref_attribute"] * 3
+    assert imdb.answer.tolist() == [-1, -1, -1]
+    taken = imdb.take([1, 2, 0])
+    assert taken.box.tolist() == [EXPRESSIONS[row]["bbox"] for row in (1, 2, 0)]
+    assert taken.image_size.tolist() == [[30, 20], [48, 32], [48, 32]]
+    both = EncodedQuestions.concatenate([taken, imdb.take([0])])
+    assert both.box.shape == (4, 4) and both.image_size.shape == (4, 2)
+
+
+def test_layouts_of_expressions(tmp_path):
+    build_loc(tmp_path)
+    write_layouts(tmp_path, "loc_tiny")
+    layout = build_loc(tmp_path).layout
+    assert [[MODULES[i] for i in row if i] for row in layout] == [["_Find"]] * 3
+
+
+def test_expressions_without_box_or_program(tmp_path):
+    some = build_loc(tmp_path, [EXPRESSIONS[0], expression(3, 5, None, None)])
+    assert some.box[0].tolist() == EXPRESSIONS[0]["bbox"]
+    assert np.isnan(some.box[1]).all()
+    assert some.question_type.tolist() == [0, 255]
+    none = build_loc(tmp_path, [expression(3, 5, None, None)], "loc_test")
+    assert none.box is None and none.take([0]).box is None
+    assert none.take([0]).image_size.tolist() == [[30, 20]]
+
+
+def test_questions_have_no_boxes_whatever_they_hold(tmp_path):
+    write_questions(tmp_path, [QUESTIONS[0] | {"bbox": [0, 0, 1, 1]}])
+    imdb = Imdb(build(tmp_path)[0])
+    assert imdb.box is None and imdb.image_size is None
+    assert imdb.take([0]).box is None and imdb.take([0]).image_size is None
+
+
+@pytest.mark.parametrize(
+    "box, reason",
+    [
+        ([4, 5, 45, 27], "is not within its image of 48 x 32 pixels"),
+        ([4, 6, 44, 27], "is not within its image of 48 x 32 pixels"),
+        ([-1, 5, 4, 4], "is not within its image"),
+        ([4, 5, 0, 4], "is not within its image"),
+        ([4, 5, 4], "must be"),
+        ([4, 5, 4, "4"], "must be"),
+        ([4, 5, 4, True], "must be"),
+        ([4, 5, 4, float("nan")], "must be"),
+        ({"x": 4}, "must be"),
+        ("4 5 4 4", "must be"),
+    ],
+)
+def test_impossible_boxes_are_named(tmp_path, box, reason):
+    with pytest.raises(DatasetError, match=reason) as error:
+        build_loc(tmp_path, [EXPRESSIONS[0], expression(7, 1, box)])
+    assert "question 1 ('the red thing')" in str(error.value)
+    assert "CLEVR_loc_tiny_questions.json" in str(error.value)
+
+
+def test_images_that_are_missing_or_damaged_are_named(tmp_path):
+    with pytest.raises(DatasetError, match=f"question 1 .*: no image .*{image_name(9)}"):
+        build_loc(tmp_path, [EXPRESSIONS[0], expression(9, 1, None)])
+    damaged = tmp_path / "images" / "loc_tiny" / image_name(9)
+    damaged.write_text("not a picture")
+    with pytest.raises(DatasetError, match=f"question 1 .*{damaged} is not an image"):
+        build_loc(tmp_path, [EXPRESSIONS[0], expression(9, 1, None)])
+
+
+def test_questions_and_expressions_do_not_mix(tmp_path):
+    with pytest.raises(DatasetError, match="question 0 .* is one of count"):
+        build_loc(tmp_path, [QUESTIONS[0]])
+    write_questions(tmp_path, [QUESTIONS[0], EXPRESSIONS[0]])
+    with pytest.raises(DatasetError, match="question 1 .* is one of ref_attribute"):
+        build(tmp_path)
+
+
+def test_command_takes_expressions_only_with_loc(tmp_path, capsys):
+    build_loc(tmp_path)
+    write_questions(tmp_path, QUESTIONS)
+    arguments = ["--data-dir", str(tmp_path), "--out", str(tmp_path / "made")]
+    assert main([*arguments, "--loc"]) == 0
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["imdb_loc_tiny.h5"]
+    assert main(arguments) == 0
+    assert Imdb(tmp_path / "made" / "imdb_tiny.h5").box is None
+    assert "wrote 3 questions" in capsys.readouterr().out
+
+
+def test_command_reads_the_folder_of_clevr_ref_from_anywhere(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--loc", "--split", "loc_none"]
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert failed.returncode == 2
+    expected = "clevr_prep/clevr_loc_dataset/questions/CLEVR_loc_none_questions.json"
+    assert expected in failed.stderr
+
+
+def test_writer_wants_the_size_of_all_images_or_none(tmp_path):
+    writer = ImdbWriter(question_types=REFERRING_TYPES, max_words=5, max_steps=None)
+    writer.add(words=[1], filename="a", question_index=0, image_size=(4, 5))
+    with pytest.raises(ValueError, match="some images have a size and others have none"):
+        writer.add(words=[1], filename="b", question_index=1)
 
 
 @needs_genuine

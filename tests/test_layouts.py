@@ -124,7 +124,9 @@ def test_script_writes_every_split_with_programs(tmp_path):
     "questions, message",
     [
         ([{"program": COUNT_RED_CUBES}, {}], "question 1 has no program"),
+        ([{}, {}, {"program": COUNT_RED_CUBES}], "question 0 has no program"),
         ([{"program": [node("paint")]}], "question 0: program node 0 (paint): unknown function"),
+        (["what"], "question 0 is not an object"),
     ],
 )
 def test_script_names_the_question_at_fault(tmp_path, questions, message):
@@ -133,7 +135,48 @@ def test_script_names_the_question_at_fault(tmp_path, questions, message):
     assert failed.returncode == 2
     assert "CLEVR_val_questions.json" in failed.stderr
     assert message in failed.stderr
-    assert not (tmp_path / "questions/CLEVR_val_layouts.json").exists()
+    assert [path.name for path in (tmp_path / "questions").iterdir()] == [
+        "CLEVR_val_questions.json"
+    ]
+
+
+def test_script_takes_referring_expressions(tmp_path):
+    expression = [*RED_CUBES, {"type": "unique", "inputs": [2]}]
+    write_questions(tmp_path, "loc_train", [{"program": expression}])
+    write_questions(tmp_path, "val", [{"program": COUNT_RED_CUBES}])
+    done = run(tmp_path, "--loc", "--data-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "loc_train: wrote" in done.stdout and "val: " not in done.stdout
+    written = json.loads((tmp_path / "questions/CLEVR_loc_train_layouts.json").read_text())
+    assert written["layouts"] == [["_Find"]]
+    assert "val: wrote" in run(tmp_path, "--data-dir", tmp_path).stdout
+
+
+def test_script_says_which_kind_of_splits_there_are(tmp_path):
+    write_questions(tmp_path, "val", [])
+    failed = run(tmp_path, "--loc", "--data-dir", tmp_path)
+    assert failed.returncode == 2
+    assert "no CLEVR_loc_<split>_questions.json in" in failed.stderr
+    assert "leave out --loc for val" in failed.stderr
+    (tmp_path / "questions/CLEVR_val_questions.json").rename(
+        tmp_path / "questions/CLEVR_loc_val_questions.json"
+    )
+    assert "--loc takes loc_val" in run(tmp_path, "--data-dir", tmp_path).stderr
+
+
+def test_script_reads_the_folder_of_clevr_ref_by_default(tmp_path):
+    failed = run(tmp_path, "--loc", "--split", "loc_none")
+    assert failed.returncode == 2
+    assert "clevr_prep/clevr_loc_dataset/questions/CLEVR_loc_none_questions.json" in failed.stderr
+
+
+def test_script_names_a_damaged_file(tmp_path):
+    write_questions(tmp_path, "val", [{"program": COUNT_RED_CUBES}] * 3)
+    path = tmp_path / "questions/CLEVR_val_questions.json"
+    path.write_text(path.read_text()[:-30])
+    failed = run(tmp_path, "--data-dir", tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines()[-1].startswith(f"error: {path} is not valid JSON")
 
 
 def test_script_without_dataset(tmp_path):

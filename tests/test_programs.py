@@ -6,8 +6,10 @@ import pytest
 
 from clevr_prep.synthetic.programs import (
     QUESTION_TYPES,
+    REFERRING_TYPES,
     ProgramError,
     execute,
+    find_referent,
     hops,
     question_type,
 )
@@ -152,6 +154,38 @@ def test_any_order_and_other_key_names(scene):
 def test_errors_name_the_node(scene, program, message):
     with pytest.raises(ProgramError, match=message):
         execute(program, scene)
+
+
+def relations(count):
+    """Program nodes from the sphere, each relation to the one object left of the one before."""
+    program = list(SPHERE)
+    for _ in range(count):
+        program.append(node("relate", len(program) - 1, values=["left"]))
+        program.append(node("unique", len(program) - 1))
+    return program
+
+
+@pytest.mark.parametrize(
+    "program, kind, target",
+    [
+        (relations(0), "ref_attribute", 1),
+        (relations(1), "ref_relate_1", 0),
+        ([*SPHERE, node("same_color", 2), node("unique", 3)], "ref_same", 0),
+        ([*SPHERE, node("relate", 2, values=["left"]), *RED[:1], node("intersect", 3, 4),
+          node("unique", 5)], "ref_and", 0),
+        ([*SPHERE, node("same_color", 2), node("scene"), node("filter_size", 4, values=["large"]),
+          node("union", 3, 5), node("unique", 6)], "ref_or", 0),
+    ],
+)  # fmt: skip
+def test_referring_expressions(scene, program, kind, target):
+    assert question_type(program) == kind
+    assert find_referent(program, scene) == target
+
+
+def test_types_of_referring_expressions_by_relations():
+    kinds = [question_type(relations(count)) for count in range(5)]
+    assert kinds[1:] == ["ref_relate_1", "ref_relate_2", "ref_relate_3", "ref_relate_3"]
+    assert len(set(REFERRING_TYPES) | set(QUESTION_TYPES)) == 20
 
 
 def test_question_type_needs_a_question():
