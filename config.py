@@ -222,22 +222,29 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def _heads(config: Config) -> dict[str, bool]:
+    """Which tasks' heads are built."""
+    return {"vqa": config.MODEL.BUILD_VQA, "loc": config.MODEL.BUILD_LOC}
+
+
+def check_heads(config: Config) -> None:
+    """Refuse a DATASET with a task that the model has no head for."""
+    for task in tasks(config):
+        if not _heads(config)[task]:
+            raise ConfigError(
+                f"DATASET {config.DATASET} needs MODEL.BUILD_{task.upper()} True, or change DATASET"
+            )
+
+
 def check_training(config: Config) -> None:
     """Refuse what contradicts itself in training, saying what to change; testing may not mind."""
-    train, model = config.TRAIN, config.MODEL
-    heads = {
-        "vqa": ("MODEL.BUILD_VQA", model.BUILD_VQA),
-        "loc": ("MODEL.BUILD_LOC", model.BUILD_LOC),
-    }
-    for task in tasks(config):
-        key, built = heads.pop(task)
-        if not built:
-            raise ConfigError(f"DATASET {config.DATASET} needs {key} True")
-    for key, built in heads.values():
-        if built:
+    check_heads(config)
+    train = config.TRAIN
+    for task, built in _heads(config).items():
+        if built and task not in tasks(config):
             raise ConfigError(
-                f"{key} is True but DATASET {config.DATASET} has no data to train it: "
-                f"set {key} False or DATASET joint"
+                f"MODEL.BUILD_{task.upper()} is True but DATASET {config.DATASET} has no data to "
+                f"train it: set it False, or DATASET joint"
             )
     if train.USE_SHARPEN_LOSS and train.SHARPEN_SCHEDULE_END < train.SHARPEN_SCHEDULE_BEGIN:
         raise ConfigError(

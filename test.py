@@ -14,19 +14,21 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from config import Config, load_config, splits, stored_data
-from snmn.checkpoint import model_state, read_checkpoint
+from config import Config, check_heads, load_config, splits, stored_data, to_dict
+from snmn.checkpoint import check_model, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule
 from snmn.predictions import prediction_rows, score_table, write_csv
+from snmn.published import loss_arguments
 from snmn.training import SNMNTraining, quiet_lightning
 from train import USER_ERRORS
 
 
 def load_training(config: Config, path: str) -> SNMNTraining:
     """The training module of a checkpoint, with averaged or raw weights."""
-    checkpoint = read_checkpoint(path)
+    checkpoint, settings = read_checkpoint(path), to_dict(config)
+    check_model(path, checkpoint, settings)
     hyper = checkpoint["hyper_parameters"]
-    hyper.setdefault("loss", {})
+    hyper.setdefault("loss", loss_arguments(settings))  # Converted checkpoints have none.
     training = SNMNTraining(**hyper)
     training.model.load_state_dict(model_state(checkpoint, ema=config.TEST.USE_EMA))
     return training
@@ -63,6 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     config, notes = load_config(given.config, given.overrides)
     for note in notes:
         print(f"note: {note}")
+    check_heads(config)
     training = load_training(config, given.checkpoint)
     data = build_data(config)
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)

@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from clevr_prep.json_stream import JsonStreamError
+from clevr_prep.layouts import LayoutError
 from clevr_prep.synthetic.fresh import FreshExpressions, FreshQuestions
 from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.synthetic.scene_masks import SceneError
@@ -31,7 +32,7 @@ from config import (
     tasks,
     to_dict,
 )
-from snmn.checkpoint import CheckpointError, model_state, read_checkpoint
+from snmn.checkpoint import CheckpointError, check_model, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule, DataError, TaskData
 from snmn.ema import ExponentialMovingAverage
 from snmn.feature_store import FeatureStoreError
@@ -63,6 +64,7 @@ def build_training(config: Config) -> SNMNTraining:
     )
     if config.TRAIN.INIT_FROM_WEIGHTS:
         checkpoint = read_checkpoint(config.TRAIN.INIT_WEIGHTS_FILE)
+        check_model(config.TRAIN.INIT_WEIGHTS_FILE, checkpoint, settings)
         training.model.load_state_dict(model_state(checkpoint, ema=False))
     return training
 
@@ -139,7 +141,8 @@ def resume_path(config: Config, directory: Path) -> Path | None:
     elif config.TRAIN.START_ITER:
         path = directory / f"step={config.TRAIN.START_ITER:08d}.ckpt"
     if path is not None:
-        read_checkpoint(path)  # A clear error now, rather than Lightning's after loading the data.
+        # A clear error now, rather than Lightning's after loading the data.
+        check_model(path, read_checkpoint(path), to_dict(config))
     return path
 
 
@@ -176,6 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"checkpoints: {directory}/last.ckpt" + (f", best on validation: {best}" if best else ""))
 
 
+# What a user can put right: test.py ends in one sentence for the same ones.
 USER_ERRORS = (
     CheckpointError,
     ConfigError,
@@ -183,6 +187,7 @@ USER_ERRORS = (
     FeatureStoreError,
     ImdbError,
     JsonStreamError,
+    LayoutError,
     SceneError,
     FileNotFoundError,
 )

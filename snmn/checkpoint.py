@@ -6,6 +6,7 @@ A checkpoint is a Lightning ``.ckpt``: ``state_dict`` holds the raw weights with
 word lists. It is read with ``weights_only``: opening a stranger's file runs none of its code.
 """
 
+import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from snmn.files import replacing
 from snmn.model import SNMN, build_model
+from snmn.published import MODEL_ARGUMENTS, model_arguments
 from snmn.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 
 PREFIX = "model."
@@ -51,6 +53,38 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if checkpoint.get("vocabularies", vocabularies()) != vocabularies():
         raise CheckpointError(f"{path}: made with other vocabularies than this version's")
     return checkpoint
+
+
+def check_model(path: str | Path, checkpoint: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose model is not the one of a configuration, given as nested settings.
+
+    Raises `CheckpointError`, which names the first keys that differ.
+    """
+    parameters = inspect.signature(build_model).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    found = defaults | checkpoint["hyper_parameters"]["model"]
+    wanted = defaults | model_arguments(settings)
+    differing = [
+        f"{key} is {found[name]} there and {wanted[name]} in the configuration"
+        for key, name in MODEL_ARGUMENTS.items()
+        if found[name] != wanted[name] and _matters(name, found)
+    ]
+    if differing:
+        more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
+        raise CheckpointError(f"{path} holds another model: {'; '.join(differing[:3])}{more}")
+
+
+def _matters(argument: str, model: dict[str, Any]) -> bool:
+    """Whether a model of the given arguments would be another if this one were."""
+    part = argument.partition("_")[0]
+    if argument in ("answer_keep_prob", "attention_init_scale"):
+        return False  # Only training reads them.
+    if part in ("box", "cell"):
+        # Imports from the PyTorch adaptation have its own heads, whatever its configuration says.
+        return model["loc"] and model["cell_affine"] != "cell"
+    if part == "answer":
+        return model["vqa"]
+    return part != "reconstruct" or model["reconstruct_question"] or argument.endswith("_question")
 
 
 def load_model(path: str | Path, *, ema: bool = True) -> SNMN:

@@ -6,7 +6,8 @@ holds such a configuration, `config.py` or a checkpoint converter, gets argument
 
 from typing import Any
 
-# Key of the original -> argument of snmn.build_model with the same meaning and values.
+# Key of the original -> argument of snmn.build_model with the same meaning and, but for
+# cell_affine, the same values.
 MODEL_ARGUMENTS = {
     "MODEL.H_FEAT": "height",
     "MODEL.W_FEAT": "width",
@@ -36,6 +37,7 @@ MODEL_ARGUMENTS = {
     "MODEL.NMN.DESCRIBE_TWO.KEEP_STACK": "describe_two_keep_stack",
     "MODEL.VQA_OUTPUT_DIM": "answer_hidden_dim",
     "MODEL.VQA_OUTPUT_USE_QUESTION": "answer_use_question",
+    "MODEL.LOC_SCORES_POS_AFFINE": "cell_affine",
     "MODEL.BBOX_REG_AS_FCN": "box_convolutional",
     "MODEL.BBOX_REG_USE_QUESTION": "box_use_question",
     "MODEL.REC.USE_REC_LOSS": "reconstruct_question",
@@ -101,8 +103,8 @@ def model_arguments(settings: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `snmn.build_model` from nested settings; absent keys keep its defaults."""
     flat = flatten(settings)
     arguments = {name: flat[key] for key, name in MODEL_ARGUMENTS.items() if key in flat}
-    if "MODEL.LOC_SCORES_POS_AFFINE" in flat:
-        arguments["cell_affine"] = "scalar" if flat["MODEL.LOC_SCORES_POS_AFFINE"] else None
+    if "cell_affine" in arguments:
+        arguments["cell_affine"] = "scalar" if arguments["cell_affine"] else None
     return arguments
 
 

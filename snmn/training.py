@@ -104,7 +104,7 @@ class SNMNTraining(pl.LightningModule):
         output = self(batch)
         losses = self.loss(output, batch, self.model, self.iteration)
         losses = {f"loss_{name}": value for name, value in losses.items()}
-        total = torch.stack(list(losses.values())).sum()
+        total = sum(losses.values(), start=output.memory.new_zeros(()))
         if stage == "train":
             losses["entropy"] = module_entropy(output.module_probs).mean()
         for name, value in (losses | {"loss": total}).items():
