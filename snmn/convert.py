@@ -6,7 +6,8 @@ WEIGHTS is a Lightning checkpoint of the PyTorch adaptation (``.ckpt``), a Tenso
 of the original (its path without extension; needs the tensorflow package), or an ``.npz`` with
 one array per TensorFlow variable, named as in the graph. Layers are recognised by role: by their
 name where the two codebases fix it, otherwise by their shape. What can be seen in the weights
-(widths, which heads exist) comes from there, everything else from the yaml.
+(widths, steps, the original's heads) comes from there, everything else from the yaml, or from the
+defaults of the two codebases where it says nothing.
 """
 
 import argparse
@@ -17,27 +18,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from snmn.checkpoint import save_model
 from snmn.convert_adaptation import adaptation_arguments, adaptation_state
 from snmn.convert_original import original_arguments, original_state
 from snmn.model import SNMN, build_model
-from snmn.published import model_arguments
+from snmn.published import flatten, model_arguments
+from snmn.settings import read_yaml
 
 Weights = Mapping[str, Tensor]
+
+# Where the default of both codebases is not that of `build_model`.
+DEFAULTS = {"validate_modules": True}
 
 
 def build_from_original(variables: Weights, settings: dict) -> SNMN:
     """A model of ours from TensorFlow variables by name and the original's settings."""
-    arguments = model_arguments(settings) | original_arguments(variables)
+    arguments = DEFAULTS | model_arguments(settings) | original_arguments(variables)
     return _build(arguments, original_state(variables, arguments))
 
 
 def build_from_adaptation(weights: Weights, settings: dict) -> SNMN:
     """A model of ours from one of the adaptation's two models (names without its prefix)."""
-    arguments = model_arguments(settings) | adaptation_arguments(weights)
+    arguments = DEFAULTS | model_arguments(settings) | adaptation_arguments(weights)
+    # Its weights always have both heads; those that are used are the ones asked for.
+    dataset = flatten(settings).get("DATASET")
+    arguments |= {task: True for task in ("vqa", "loc") if dataset in (task, "joint")}
     return _build(arguments, adaptation_state(weights, arguments))
 
 
@@ -103,6 +110,14 @@ def convert(weights: Path, settings: dict, out: Path) -> str:
     return f"{out}: {count:,} parameters, {kinds}"
 
 
+def read_settings(path: Path) -> dict:
+    """Dotted settings of a yaml file and those it is based on."""
+    merged = {}
+    for _, settings in read_yaml(path):
+        merged |= flatten(settings)
+    return merged
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
@@ -115,9 +130,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="checkpoint to write")
     given = parser.parse_args(arguments)
     try:
-        settings = yaml.safe_load(given.config.read_text(encoding="utf-8")) or {}
-        print(convert(given.weights, settings, given.out))
-    except (ValueError, OSError, yaml.YAMLError) as error:
+        print(convert(given.weights, read_settings(given.config), given.out))
+    except (ValueError, OSError) as error:
         sys.exit(f"snmn.convert: {error}")
 
 

@@ -4,6 +4,7 @@ Its linear layers are [out, in] like ours; LSTM gates lie in torch's order input
 candidate, output, with two biases and no constant on the forget gate.
 """
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -24,6 +25,7 @@ MODULE_LAYERS = {
     "describetwo_ci": "_DescribeTwo.control",
     "describetwo_mem": "_DescribeTwo.memory",
 }
+_STEP = re.compile(r"controller\.position_aware\.\d+\.weight")
 
 
 def adaptation_arguments(weights: Weights) -> dict:
@@ -37,17 +39,23 @@ def adaptation_arguments(weights: Weights) -> dict:
     words, embed_dim = weights["q_embed.weight"].shape
     control_dim = len(weights["init_ctrl"])
     lstm_dim = weights["controller.control_question.weight"].shape[0]
-    return {
+    arguments = {
         "num_words": words,
         "embed_dim": embed_dim,
         "lstm_dim": lstm_dim,
         "kb_dim": weights["kb_process.0.weight"].shape[0],
-        "use_word_embed": control_dim == embed_dim,
+        "memory_dim": weights["nmn.describeone_mem.weight"].shape[0],
+        "num_steps": sum(bool(_STEP.fullmatch(name)) for name in weights),
         "linear_module_weights": "controller.module_fc.2.weight" not in weights,
+        "mlp_module_weights_bias": "controller.module_fc.2.bias" in weights,
+        "answer_hidden_dim": weights["output_unit.0.weight"].shape[0],
         "cell_affine": "cell",
         "box_convolutional": True,
         "box_use_question": False,
     }
+    if lstm_dim != embed_dim:
+        arguments["use_word_embed"] = control_dim == embed_dim
+    return arguments
 
 
 def adaptation_state(weights: Weights, arguments: dict) -> dict[str, Tensor]:

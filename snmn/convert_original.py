@@ -21,21 +21,43 @@ MODULE_LAYERS = {
     "DescribeOne": {"fc_c_mapped": "control", "fc_mem_out": "memory"},
     "DescribeTwo": {"fc_c_mapped": "control", "fc_mem_out": "memory"},
 }
+_LOC = "model/output_unit_loc/"
+_STEP = re.compile(r"model/controller/fc_q_\d+/weights")
 
 
 def original_arguments(variables: Weights) -> dict:
     """Arguments of `snmn.build_model` that the variables' shapes give away."""
     embedding = _only(variables, "model/input_unit/embed_mat")
     words, embed_dim = embedding.shape
-    kb_dim = _only(variables, "model/kb_batch/conv2/biases").shape[0]
-    question = _only(variables, "model/controller/fc_q_0/biases").shape[0]
-    return {
+    lstm_dim = _only(variables, "model/controller/fc_q_0/biases").shape[0]
+    control_dim = _only(variables, "model/controller/c_init").shape[-1]
+    layers = _module_score_layers(variables)
+    arguments = {
         "num_words": words,
         "embed_dim": embed_dim,
-        "lstm_dim": question,
-        "kb_dim": kb_dim,
-        "linear_module_weights": len(_module_score_layers(variables)) == 1,
+        "lstm_dim": lstm_dim,
+        "kb_dim": _only(variables, "model/kb_batch/conv2/biases").shape[0],
+        "memory_dim": _only(variables, "model/NMN/DescribeOne/fc_mem_out/biases").shape[0],
+        "num_steps": sum(bool(_STEP.fullmatch(name)) for name in variables),
+        "linear_module_weights": len(layers) == 1,
+        "mlp_module_weights_bias": all(f"{layer}/biases" in variables for layer in layers),
+        "vqa": "model/output_unit/fc1/weights" in variables,
+        "loc": any(name.startswith(_LOC) for name in variables),
     }
+    if lstm_dim != embed_dim:
+        arguments["use_word_embed"] = control_dim == embed_dim
+    if arguments["vqa"]:
+        hidden = variables["model/output_unit/fc1/weights"]
+        arguments["answer_hidden_dim"] = hidden.shape[1]
+        arguments["answer_use_question"] = hidden.shape[0] != arguments["memory_dim"]
+    if arguments["loc"]:
+        kernels = {scope: variables[f"{scope}/weights"].shape for scope in _scopes(variables, _LOC)}
+        offsets = [shape for shape in kernels.values() if shape[-1] == 4]
+        affine = any("affine" in name for name in variables if name.startswith(_LOC))
+        arguments["cell_affine"] = "scalar" if affine else None
+        arguments["box_convolutional"] = len(offsets[0]) == 4
+        arguments["box_use_question"] = len(kernels) > (1 if affine else 2)
+    return arguments
 
 
 def original_state(variables: Weights, arguments: dict) -> dict[str, Tensor]:
@@ -49,10 +71,10 @@ def original_state(variables: Weights, arguments: dict) -> dict[str, Tensor]:
         for theirs, ours in layers.items():
             target = f"nmn.neural_modules._{module}.{ours}"
             state.update(_dense(variables, f"model/NMN/{module}/{theirs}", target))
-    if arguments.get("vqa", True):
+    if arguments["vqa"]:
         state.update(_dense(variables, "model/output_unit/fc1", "answer_head.hidden"))
         state.update(_dense(variables, "model/output_unit/fc2", "answer_head.output"))
-    if arguments.get("loc"):
+    if arguments["loc"]:
         state.update(_localisation(variables))
     if arguments.get("reconstruct_question"):
         state.update(_reconstruction(variables, arguments))
@@ -139,9 +161,8 @@ def _controller(variables: Weights, num_steps: int) -> dict[str, Tensor]:
 
 
 def _localisation(variables: Weights) -> dict[str, Tensor]:
-    prefix = "model/output_unit_loc/"
     state = {}
-    for scope in _scopes(variables, prefix):
+    for scope in _scopes(variables, _LOC):
         weight = variables[f"{scope}/weights"]
         if weight.dim() == 4 and weight.shape[0] == 3:
             state["cell_scores.convolution.weight"] = weight.permute(3, 2, 0, 1)
@@ -151,7 +172,7 @@ def _localisation(variables: Weights) -> dict[str, Tensor]:
         else:
             state.update(_dense(variables, scope, "box_offsets.question"))
     for name, value in variables.items():
-        if name.startswith(prefix) and "affine" in name:
+        if name.startswith(_LOC) and "affine" in name:
             state[f"cell_scores.{'weight' if name.endswith('w') else 'bias'}"] = value.reshape(())
     return state
 

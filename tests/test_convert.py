@@ -1,13 +1,17 @@
 """Weights of both earlier codebases become checkpoints of ours, whatever heads they have."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from snmn import load_model
+from config import Config, to_dict
+from snmn import build_model, load_model
 from snmn.checkpoint import CheckpointError, read_checkpoint
-from snmn.convert import build_from_original, main
+from snmn.convert import DEFAULTS, build_from_original, main
+from snmn.published import MODEL_ARGUMENTS, flatten
 
 E, D, K, A = 6, 8, 10, 28  # embedding, LSTM, knowledge base and memory, answers
 SETTINGS = {
@@ -125,6 +129,33 @@ def test_an_npz_of_the_original_with_averages(tmp_path, capsys, options):
         torch.testing.assert_close(actual.answer_logits, expected.answer_logits)
         assert (actual.cell_scores is not None) == options.get("loc", False)
         assert (actual.reconstruction_logits is not None) == options.get("rec", False)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_the_weights_tell_what_the_yaml_leaves_out(tmp_path, options):
+    variables = variables_of(options)
+    np.savez(tmp_path / "weights.npz", **variables)
+    sizes = {key: SETTINGS["MODEL"][key] for key in ("H_FEAT", "W_FEAT", "FEAT_DIM", "PE_DIM")}
+    rest = {"NMN": {"STACK": {"LENGTH": 3}}, "REC": {"USE_REC_LOSS": options.get("rec", False)}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({"MODEL": sizes}))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"BASE": "base.yaml", "MODEL": rest}))
+    out = tmp_path / "converted.ckpt"
+    main([str(tmp_path / "weights.npz"), str(tmp_path / "run.yaml"), str(out)])
+    settings = settings_of(options)
+    settings["MODEL"]["NMN"] = settings["MODEL"]["NMN"] | {"VALIDATE_MODULES": True}
+    tensors = {name: torch.from_numpy(np.asarray(v)) for name, v in variables.items()}
+    actual, expected = run(load_model(out)), run(build_from_original(tensors, settings))
+    for name in ("answer_logits", "cell_scores", "box_offsets", "module_probs"):
+        torch.testing.assert_close(getattr(actual, name), getattr(expected, name))
+
+
+def test_what_is_left_out_has_the_default_of_the_earlier_codebases():
+    flat = flatten(to_dict(Config()))
+    built = {name: p.default for name, p in inspect.signature(build_model).parameters.items()}
+    seen_in_weights = {"linear_module_weights", "vqa", "loc", "cell_affine", "box_convolutional"}
+    for key, name in MODEL_ARGUMENTS.items():
+        if name not in seen_in_weights:
+            assert (built | DEFAULTS)[name] == flat[key], key
 
 
 def adaptation_weights(prefix):
