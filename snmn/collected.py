@@ -29,13 +29,19 @@ class Ledger:
         self._weights.append(weights)
         self._vectors.append(vectors)
 
-    def settle(self) -> Tensor | None:
-        """The sum [B,R,D] of all terms, which are then forgotten; None without any."""
+    def settle(self, start: Tensor | None = None) -> Tensor | None:
+        """The sum [B,R,D] of all terms, which are then forgotten.
+
+        Added, in place, to ``start`` if given; None where there is nothing to add up.
+        """
         if not self._weights:
-            return None
-        total = torch.bmm(torch.cat(self._weights, 1).transpose(1, 2), torch.cat(self._vectors, 1))
+            return start
+        weights = torch.cat(self._weights, 1).transpose(1, 2)  # [B,R,sum of K]
+        vectors = torch.cat(self._vectors, 1)
         self._weights, self._vectors = [], []
-        return total
+        if start is None:
+            return torch.bmm(weights, vectors)
+        return start.baddbmm_(weights, vectors)
 
 
 class Collected:
@@ -80,9 +86,9 @@ class _Collect(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None) -> tuple:
         collected = ctx.ledger.settle()
-        if grad is None:
-            return collected, None
-        return (grad if collected is None else collected.add_(grad)), None
+        if grad is not None:
+            collected = grad if collected is None else collected.add_(grad)
+        return collected, None
 
 
 class _Products(Function):

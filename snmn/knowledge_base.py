@@ -54,13 +54,14 @@ class KnowledgeBase:
     def __init__(self, cells: Tensor, questions_per_image: int):
         self.questions_per_image = questions_per_image
         self.dtype = torch.promote_types(cells.dtype, torch.float32)
+        self._of_cells, self._of_squares = Ledger(), Ledger()
         if torch.compiler.is_compiling():
-            self._cells, self._squares = Collected(cells), Collected(cells.square())
+            self.cells, self._squares = cells, cells * cells
         else:
-            ledgers = Ledger(), Ledger()
-            operands = _CellsAndSquares.apply(cells, *ledgers)
-            self._cells, self._squares = map(Collected, operands, ledgers)
-        self.cells = self._cells.operand
+            self.cells, self._squares = _CellsAndSquares.apply(
+                cells, self._of_cells, self._of_squares
+            )
+        self._cells = Collected(self.cells, self._of_cells)
 
     def score(self, query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Score every cell by its normalised product with a query: [N,K,D] -> [N,K,P].
@@ -70,54 +71,108 @@ class KnowledgeBase:
         with the cells and with their squares. ``weight`` [out,D], ``bias`` [out] with out = 1,
         or K = 1 and one row of scores for each of several outputs: [N,out,P].
         """
-        numerator = self._apart(self._cells.products(self._together(query * weight)))
-        squared_norm = self._apart(self._squares.products(self._together(query.square())))
-        return numerator * squared_norm.clamp_min(NORM_FLOOR).rsqrt() + bias[:, None]
+        operands = self.cells, self._squares
+        if torch.compiler.is_compiling():
+            return _score(query, weight, bias, *operands)[0]
+        return _Score.apply(query, weight, bias, *operands, self._of_cells, self._of_squares)
 
     def score_unmodulated(self, weight: Tensor, bias: Tensor) -> Tensor:
         """Score every cell by itself, weight . norm(cell) + bias: [N,P] for weight [1,D]."""
-        query = weight.expand(self.cells.shape[0], 1, -1)  # [I,1,D]
-        numerator = self._cells.products(query).to(self.dtype)[:, 0]
-        squared_norm = self._squares.products(torch.ones_like(query)).to(self.dtype)[:, 0]
-        scores = numerator * squared_norm.clamp_min(NORM_FLOOR).rsqrt() + bias
+        ones = torch.ones_like(weight, dtype=self.dtype).expand(len(self.cells), 1, -1)  # [I,1,D]
+        scores = self.score(ones, weight, bias)[:, 0]  # [I,P]
         return scores.repeat_interleave(self.questions_per_image, dim=0)
 
     def pool(self, attention: Tensor) -> Tensor:
         """Average the cells under softmax-normalised attention logits: [N,K,P] -> [N,K,D]."""
         weights = torch.softmax(attention, dim=-1)
-        return self._apart(self._cells.mixtures(self._together(weights)))
+        pooled = self._cells.mixtures(_together(weights, len(self.cells)))
+        return pooled.to(self.dtype).view(*attention.shape[:2], -1)
 
-    def _together(self, rows: Tensor) -> Tensor:
-        """Rows of one image's questions side by side: [N,K,...] -> [I,G*K,...]."""
-        return rows.reshape(self.cells.shape[0], -1, rows.shape[-1])
 
-    def _apart(self, rows: Tensor) -> Tensor:
-        """The reverse: [I,G*K,...] -> [N,K,...]."""
-        questions = rows.shape[0] * self.questions_per_image
-        return rows.to(self.dtype).view(questions, -1, rows.shape[-1])
+def _together(rows: Tensor, images: int) -> Tensor:
+    """Rows of one image's questions side by side: [N,K,...] -> [I,G*K,...]."""
+    return rows.reshape(images, -1, rows.shape[-1])
+
+
+def _score(query: Tensor, weight: Tensor, bias: Tensor, cells: Tensor, squares: Tensor):
+    """See `KnowledgeBase.score`; also the scores less bias, and one over the norm, [N,K,P] both."""
+
+    def products(rows: Tensor, operand: Tensor) -> Tensor:
+        grouped = _together(rows, len(operand)).to(operand.dtype)
+        return torch.bmm(grouped, operand.mT).to(query.dtype).view(*rows.shape[:2], -1)
+
+    inverse_norm = products(query.square(), squares).clamp_min(NORM_FLOOR).rsqrt()
+    normalised = products(query * weight, cells) * inverse_norm
+    return normalised + bias[:, None], normalised, inverse_norm
+
+
+class _Score(Function):
+    """`_score`, with the knowledge base's share of the gradient noted in the ledgers.
+
+    With s = x . k / |y| for x = query * weight and y = query * k:
+    ds = k . dx / |y| - s / (2 |y|^2) d|y|^2, where d|y|^2 = k^2 . d(query^2).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        cells: Tensor,
+        squares: Tensor,
+        of_cells: Ledger,
+        of_squares: Ledger,
+    ) -> Tensor:
+        scores, normalised, inverse_norm = _score(query, weight, bias, cells, squares)
+        ctx.save_for_backward(query, weight, cells, squares, normalised, inverse_norm)
+        ctx.ledgers = of_cells, of_squares
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        query, weight, cells, squares, normalised, inverse_norm = ctx.saved_tensors
+
+        def mixtures(rows: Tensor, vectors: Tensor, operand: Tensor, ledger: Ledger) -> Tensor:
+            rows = _together(rows, len(operand)).to(operand.dtype)
+            ledger.add(rows, _together(vectors, len(operand)).to(operand.dtype))
+            return torch.bmm(rows, operand).to(query.dtype).view(*vectors.shape)
+
+        of_cells, of_squares = ctx.ledgers
+        weighted = mixtures(grad * inverse_norm, query * weight, cells, of_cells)
+        norm_grad = (grad * normalised).sum_to_size(inverse_norm.shape) * inverse_norm.square()
+        # Nothing flows through a norm that is held at its floor.
+        norm_grad.masked_fill_(inverse_norm >= NORM_FLOOR**-0.5, 0.0)
+        squared = mixtures(norm_grad, query.square(), squares, of_squares)
+        query_grad = (weighted * weight).sum_to_size(query.shape).addcmul_(query, squared, value=-1)
+        weight_grad = (weighted * query).sum_to_size(weight.shape)
+        bias_grad = grad.sum(dim=(0, 2)).sum_to_size(weight.shape[0])
+        return query_grad, weight_grad, bias_grad, None, None, None, None
 
 
 class _CellsAndSquares(Function):
-    """Cells and their squares, with the gradients of all products with either at once."""
+    """Cells and their squares; backward settles what was noted of either, in one buffer."""
 
     @staticmethod
     def forward(ctx: Any, cells: Tensor, of_cells: Ledger, of_squares: Ledger):
         ctx.ledgers = of_cells, of_squares
         ctx.save_for_backward(cells)
         ctx.set_materialize_grads(False)
-        return cells.view_as(cells), cells.square()
+        return cells.view_as(cells), cells * cells
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cells_grad: Tensor | None, _: None) -> tuple:
         (cells,) = ctx.saved_tensors
-        total, squares = (ledger.settle() for ledger in ctx.ledgers)
-        if total is None:
-            total = torch.zeros_like(cells)
-        if squares is not None:
-            total.addcmul_(squares, cells, value=2)
+        of_cells, of_squares = ctx.ledgers
+        # `_Score` notes the gradient of squares times -2, and d cell^2 = 2 cell d cell.
+        total = of_squares.settle()
+        if total is not None:
+            total.mul_(cells).neg_()
+        total = of_cells.settle(total)
         if cells_grad is not None:
-            total += cells_grad
+            total = cells_grad if total is None else total.add_(cells_grad)
         return total, None, None
 
 
@@ -169,8 +224,9 @@ class KnowledgeBaseEncoder(nn.Module):
             weight = weight * self.feature_scale
             per_cell = per_cell - F.linear(self.feature_centre, weight)
         hidden = F.linear(image_features.flatten(1, 2), weight)  # [I,P,D]
-        # In place: maps of this size cost as much to allocate as to compute.
-        cells = self.output(F.elu_(hidden.add_(per_cell)))
+        # In place, the bias too: maps of this size cost as much to allocate as to compute.
+        hidden = F.elu_(hidden.add_(per_cell))
+        cells = F.linear(hidden, self.output.weight).add_(self.output.bias)
         return KnowledgeBase(cells, num_questions // images)
 
     def fit_normalization(self, sample: Tensor) -> None:

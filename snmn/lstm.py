@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+# grad * out * (1 - out) and grad * (1 - out^2), in one pass each.
+sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+
 FORGET_BIAS = 1.0
 
 
@@ -107,26 +110,27 @@ class _Recurrence(Function):
 
         def before(initial: Tensor, states: Tensor) -> Tensor:
             """The states [B,R,h] that each row's step began with."""
-            earlier = [states[:, start : start + n] for (start, _), n in zip(steps, active[1:])]
+            earlier = [states[:, start : start + n] for (start, _), n in zip(steps, active[1:], strict=False)]
             return torch.cat([initial[:, : active[0]], *earlier], dim=1)
 
         write, forget, candidate, output = activations.chunk(4, dim=-1)
         # What a gradient of the cell, or for the last one of the hidden state, is multiplied by.
         factors = torch.empty_like(activations)
         to_write, to_forget, to_candidate, to_output = factors.chunk(4, dim=-1)
-        torch.mul(write * (1 - write), candidate, out=to_write)
-        torch.mul(forget * (1 - forget), before(cell, cells), out=to_forget)
-        torch.mul(1 - candidate.square(), write, out=to_candidate)
-        torch.mul(output * (1 - output), tanhs, out=to_output)
-        to_cell = output * (1 - tanhs.square())
+        sigmoid_backward(candidate, write, grad_input=to_write)
+        sigmoid_backward(before(cell, cells), forget, grad_input=to_forget)
+        tanh_backward(write, candidate, grad_input=to_candidate)
+        sigmoid_backward(tanhs, output, grad_input=to_output)
+        to_cell = tanh_backward(output, tanhs)
 
+        hidden_grads, cell_grads = hidden_grads.clone(), cell_grads.clone()  # Added to below.
         gate_grads = torch.empty_like(activations)
         weight_t = weight.transpose(1, 2)
         hidden_grad = cell_grad = None
         for start, n in reversed(steps):
             rows = slice(start, start + n)
-            into_hidden, into_cell = hidden_grads[:, rows].clone(), cell_grads[:, rows].clone()
-            if hidden_grad is not None:  # Fewer rows: the sequences that went on.
+            into_hidden, into_cell = hidden_grads[:, rows], cell_grads[:, rows]
+            if hidden_grad is not None:  # Of the sequences that went on, n or fewer.
                 into_hidden[:, : hidden_grad.shape[1]] += hidden_grad
                 into_cell[:, : cell_grad.shape[1]] += cell_grad
             into_cell.addcmul_(into_hidden, to_cell[:, rows])

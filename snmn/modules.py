@@ -33,7 +33,14 @@ class StepView:
     @cached_property
     def top_two(self) -> Tensor:
         """The map at the pointer, and the one below it: [N,2,P]."""
-        return torch.bmm(self.places[:, [Place.TOP, Place.BELOW]], self.maps)
+        return torch.bmm(self.places[:, Place.TOP : Place.BELOW + 1], self.maps)
+
+    @cached_property
+    def top_two_in_order(self) -> tuple[Tensor, Tensor]:
+        """Minimum and maximum of the top two maps: [N,P] each."""
+        top, below = self.top_two.unbind(1)
+        lower = top < below
+        return torch.where(lower, top, below), torch.where(lower, below, top)
 
     @cached_property
     def pooled_top(self) -> Tensor:
@@ -126,12 +133,12 @@ class Filter(NeuralModule):
 
     def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
         """What Find finds (``plan`` is Find's), and its minimum with the top map."""
-        read = view.places[:, [Place.ABOVE, Place.BACK]]  # [N,2,L]
-        above = view.places[:, Place.ABOVE]
-        found_share = torch.bmm(read, above[..., None])  # [N,2,1]
-        both = torch.bmm(read * (1 - above)[:, None], view.maps)
+        read = view.places[:, Place.ABOVE : Place.BACK + 1]  # [N,2,L]
+        above = read[:, :1]
+        found_share = torch.bmm(read, above.mT)  # [N,2,1]
+        both = torch.bmm(read * (1 - above), view.maps)
         both = torch.addcmul(both, found_share, plan[:, None])  # [N,2,P]
-        return plan, both.amin(dim=1)
+        return plan, torch.minimum(both[:, 0], both[:, 1])
 
 
 class And(NeuralModule):
@@ -142,7 +149,7 @@ class And(NeuralModule):
 
     def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
         """The minimum."""
-        return (view.top_two.amin(dim=1),)
+        return (view.top_two_in_order[0],)
 
 
 class Or(NeuralModule):
@@ -153,7 +160,7 @@ class Or(NeuralModule):
 
     def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
         """The maximum."""
-        return (view.top_two.amax(dim=1),)
+        return (view.top_two_in_order[1],)
 
 
 class Scene(NeuralModule):

@@ -98,8 +98,10 @@ class StackNMN(nn.Module):
         landing[range(len(modules)), [module.lands for module in modules]] = 1.0
         self.register_buffer("landing", landing, persistent=False)  # [M,5]
         # For each written map, which module writes it and where.
-        self.writer = [m for m, module in enumerate(modules) for _ in module.writes]
-        self.written_place = [int(place) for module in modules for place in module.writes]
+        writes = [(m, int(place)) for m, module in enumerate(modules) for place in module.writes]
+        writer, written_place = torch.tensor(writes).unbind(1)
+        self.register_buffer("writer", writer, persistent=False)
+        self.register_buffer("written_place", written_place, persistent=False)
         self.keeps_memory = [
             m for m, module in enumerate(modules) if isinstance(module, NoOp | DescribeOne)
         ]
@@ -125,11 +127,11 @@ class StackNMN(nn.Module):
         P, L = knowledge.cells.shape[1], self.pointer.length
         plans = {name: m.plan(control, knowledge) for name, m in self.neural_modules.items()}
         plans["_Filter"] = plans["_Find"]  # Filter is Find with Find's layers, then And.
-        nothing = [None] * T
-        plans = zip(*(nothing if plan is None else plan.unbind(1) for plan in plans.values()))
+        by_step = ([None] * T if plan is None else plan.unbind(1) for plan in plans.values())
+        plans = zip(*by_step, strict=True)
 
         maps = knowledge.cells.new_zeros(N, L, P, dtype=knowledge.dtype)
-        pointer = self.pointer.initial(N).to(maps.dtype)
+        pointer = self.pointer.initial(N)
         stacks, pointers, weights, tops, below = [], [], [], [], []
         for plan, probs in zip(plans, module_probs.unbind(1), strict=True):
             view = StepView(maps, self.pointer.places(pointer), knowledge)
@@ -171,7 +173,8 @@ class StackNMN(nn.Module):
             for written in module(view, plan)
         ]
         # How much of each place every written map replaces: [N,W,L] for W written maps.
-        replaced = weights[:, self.writer, None] * view.places[:, self.written_place]
+        replaced = view.places.index_select(1, self.written_place)
+        replaced = replaced * weights.index_select(1, self.writer)[..., None]
         kept = weights.sum(dim=1, keepdim=True) - replaced.sum(dim=1)  # [N,L]
         written = torch.baddbmm(
             kept[..., None] * view.maps, replaced.transpose(1, 2), torch.stack(maps, dim=1)

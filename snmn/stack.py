@@ -11,7 +11,6 @@ stack length works, including 1.
 from enum import IntEnum
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -55,23 +54,24 @@ class StackPointer(nn.Module):
             Place.BELOW: down,
             Place.ABOVE: up,
             Place.BACK: up @ down,
+            Place.LEFT_OVER: up,
         }
         ordered = torch.cat([shifts[place] for place in sorted(shifts)], dim=1)
-        self.register_buffer("shifts", ordered, persistent=False)  # [L,4L]
+        self.register_buffer("shifts", ordered, persistent=False)  # [L,5L]
+        self.register_buffer("one_hot", torch.eye(length), persistent=False)
 
     def initial(self, N: int) -> Tensor:
         """The pointer of an empty stack: one-hot at place 0, [N,L]."""
-        first = torch.zeros(N, dtype=torch.long, device=self.shifts.device)
-        return F.one_hot(first, self.length).to(self.shifts.dtype)
+        return self.one_hot[:1].expand(N, -1)
 
     def places(self, pointer: Tensor) -> Tensor:
         """Where modules may read and write with this pointer [N,L]: [N,5,L], as `Place` names."""
-        places = (pointer @ self.shifts).unflatten(-1, (-1, self.length))  # [N,4,L]
-        above, back = places[:, Place.ABOVE], places[:, Place.BACK]
-        return torch.cat([places, (above * (1 - back))[:, None]], dim=1)
+        places = (pointer @ self.shifts).unflatten(-1, (-1, self.length))  # [N,5,L]
+        places[:, Place.LEFT_OVER] *= 1 - places[:, Place.BACK]
+        return places
 
     def sharpen(self, pointer: Tensor) -> Tensor:
         """Make a mixed pointer decided again: [N,L] -> [N,L]."""
         if self.hard_sharpen:
-            return F.one_hot(pointer.argmax(dim=1), self.length).to(pointer.dtype)
+            return self.one_hot.index_select(0, pointer.argmax(dim=1))
         return torch.softmax(pointer / self.temperature, dim=1)
