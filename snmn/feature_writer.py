@@ -16,7 +16,7 @@ from snmn.feature_shards import (
     read_header,
     shard_paths,
 )
-from snmn.files import PARTIAL_SUFFIX, partial_path, put_in_place
+from snmn.files import PARTIAL_SUFFIX, UnfailingFile, partial_path, put_in_place
 
 DTYPES = ("float16", "float32")
 DEFAULT_SHARD_SIZE = 512
@@ -86,6 +86,7 @@ class FeatureWriter:
                 )
             self.done.update(filenames)
             self._number = int(path.stem.removeprefix("shard-")) + 1
+        self._sink: UnfailingFile | None = None
         self._file: h5py.File | None = None
         self._names: list[str] = []
 
@@ -124,7 +125,8 @@ class FeatureWriter:
             )
         try:
             if self._file is None:
-                self._file = h5py.File(partial_path(self._path), "w")
+                self._sink = UnfailingFile(partial_path(self._path))
+                self._file = h5py.File(self._sink, "w")
                 self._file.create_dataset(
                     "features",
                     shape=(self.shard_size, *self._shape),
@@ -136,6 +138,7 @@ class FeatureWriter:
                 )
             start = len(self._names)
             self._file["features"][start : start + len(features)] = features
+            self._sink.check()
             self._names.extend(filenames)
         except OSError as error:
             self._drop()
@@ -149,7 +152,7 @@ class FeatureWriter:
             return
         try:
             self._finish()
-        except (OSError, RuntimeError) as error:  # HDF5 may report a full disk as either.
+        except OSError as error:
             self._drop()
             raise FeatureStoreError(f"cannot write {self._path} ({error})") from error
 
@@ -165,17 +168,17 @@ class FeatureWriter:
         self._file.attrs.update(self.attributes)
         self._file.close()
         self._file = None
+        self._sink.check()
+        self._sink.close()
         put_in_place(self._path)
         self.done.update(self._names)
         self._names = []
         self._number += 1
 
     def _drop(self) -> None:
-        if self._file is not None:
-            try:
-                self._file.close()
-            except (OSError, RuntimeError):
-                pass  # A full disk fails again when HDF5 flushes; the file goes anyway.
-            self._file = None
+        for opened in (self._file, self._sink):
+            if opened is not None:
+                opened.close()
+        self._file = self._sink = None
         self._names = []
         partial_path(self._path).unlink(missing_ok=True)

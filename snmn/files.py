@@ -1,5 +1,6 @@
 """Files that appear under their name whole or not at all, however a program ends."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,3 +40,39 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         put_in_place(path)
     finally:
         partial_path(path).unlink(missing_ok=True)
+
+
+class UnfailingFile(io.FileIO):
+    """A file for HDF5 to write into, that never tells it of a full disk: ``check`` does.
+
+    HDF5 does not survive a failed write. Closing its file fails as well, again and again, and the
+    process crashes when it ends. After a failed write this file takes no more.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__(path, "w+")
+        self._error: OSError | None = None
+
+    def write(self, data) -> int:
+        """Write all of ``data``, or nothing after a failure; its length."""
+        data = memoryview(data).cast("B")
+        try:
+            written = 0 if self._error is None else len(data)
+            while written < len(data):
+                written += super().write(data[written:])
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the size, as HDF5 does when it is done."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size
+
+    def check(self) -> None:
+        """Raise the OSError of the first write that failed, if any did."""
+        if self._error is not None:
+            raise self._error

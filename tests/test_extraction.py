@@ -1,3 +1,6 @@
+import random
+import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,13 +9,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import resnet101
+from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.transforms import functional as TF
 
 from clevr_prep.backbones import build_backbone
 from clevr_prep.backbones.cellnet import CellNet
 from clevr_prep.data.extract_resnet101_c4 import main
 from snmn.feature_store import FeatureStore
+from tests.killing import run_and_kill
 
-SCRIPT = Path(__file__).resolve().parents[1] / "clevr_prep" / "data" / "extract_resnet101_c4.py"
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPT = REPOSITORY / "clevr_prep" / "data" / "extract_resnet101_c4.py"
+GENUINE = REPOSITORY.parent / "shared" / "real_clevr_dev"
 
 
 @pytest.fixture(scope="module")
@@ -79,31 +88,153 @@ def test_second_run_does_only_what_is_missing(dataset, weights, tmp_path):
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_unreadable_images_are_named_and_the_others_kept(dataset, weights, tmp_path, capsys):
+def test_unusable_images_are_named_and_the_others_kept(dataset, weights, tmp_path, capsys):
     train = dataset / "images" / "train"
-    cut, text = train / "CLEVR_new_000002.png", train / "CLEVR_new_000005.png"
+    first, cut, text = (train / f"CLEVR_new_{i:06d}.png" for i in (0, 2, 5))
     good = cut.read_bytes()
     cut.write_bytes(good[: len(good) // 2])
     text.write_text("not an image")
+    Image.new("RGB", (30, 21)).save(first)
     assert run(dataset, weights, tmp_path / "out") == 1
     told = capsys.readouterr().err
-    assert f"unreadable: {cut}" in told
-    assert f"unreadable: {text}" in told
-    assert "2 images left out" in told
+    assert f"left out: {cut} cannot be read" in told
+    assert f"left out: {text} cannot be read" in told
+    assert f"left out: {first} is 30 x 21 pixels, others 30 x 20" in told
+    assert "3 left out" in told
     store = FeatureStore(tmp_path / "out" / "train")
-    assert len(store) == 9
+    assert len(store) == 8
     assert cut.name not in store.filenames
     assert len(FeatureStore(tmp_path / "out" / "val")) == 3
 
     cut.write_bytes(good)
     text.unlink()
-    assert run(dataset, weights, tmp_path / "out") == 0
+    assert run(dataset, weights, tmp_path / "out", "--any-size") == 0
     store = FeatureStore(tmp_path / "out" / "train")
-    assert store.filenames[-1] == cut.name
+    assert store.filenames[-2:] == [first.name, cut.name]
     backbone = build_backbone("cellnet", weights=weights)
     expected = backbone(backbone.preprocess([Image.open(cut)])).numpy()
     read = store.read([store.index(cut.name)])
     np.testing.assert_allclose(read, expected, rtol=0, atol=2e-3 * expected.max())
+
+
+def test_a_missing_split_does_not_keep_the_others_from_being_done(
+    dataset, weights, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert run(dataset, weights, out, "--split", "test", "val", "--split", "other") == 1
+    told = capsys.readouterr().err
+    assert "left out: no image folder" in told and "images/test" in told
+    assert "2 left out" in told
+    assert sorted(path.name for path in out.iterdir()) == ["val"]
+
+
+def test_loc_takes_the_splits_of_clevr_ref(dataset, weights, tmp_path):
+    shutil.copytree(dataset / "images" / "val", dataset / "images" / "loc_val")
+    assert run(dataset, weights, tmp_path / "loc", "--loc") == 0
+    assert [path.name for path in (tmp_path / "loc").iterdir()] == ["loc_val"]
+    assert run(dataset, weights, tmp_path / "clevr") == 0
+    assert sorted(path.name for path in (tmp_path / "clevr").iterdir()) == ["train", "val"]
+
+
+def test_extraction_killed_at_any_point_ends_in_the_same_store(dataset, weights, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    total = run_and_kill(lambda: run(dataset, weights, whole))
+    expected = contents(whole)
+    assert len(expected) == 4
+    chance = random.Random(0)
+    killed = 0
+    while killed < 8:
+        # Each run goes on where the one before it was killed, until one comes to the end.
+        at = chance.randrange(1, total)
+        if run_and_kill(lambda: run(dataset, weights, out), at=at) < at:
+            assert contents(out) == expected
+            shutil.rmtree(out)
+            continue
+        killed += 1
+        shards = {name: data for name, data in contents(out).items() if name.endswith(".h5")}
+        assert shards.items() <= expected.items()
+    assert run(dataset, weights, out) == 0
+    assert contents(out) == expected
+
+
+def test_a_full_disk_keeps_what_is_whole(dataset, weights, tmp_path, capfd):
+    out = tmp_path / "out"
+    (dataset / "images" / "train" / "CLEVR_new_000000.png").write_text("not an image")
+    assert run(dataset, weights, out, "--split", "val") == 0
+    kept = contents(out)
+
+    def extract_with_little_room():
+        # What does not fit fails the same way as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        assert run(dataset, weights, out) == 2
+
+    run_and_kill(extract_with_little_room)
+    told = capfd.readouterr().err
+    assert f"error: cannot write {out / 'train' / 'shard-00000.h5'}" in told
+    assert "left out" in told and "CLEVR_new_000000.png" in told
+    assert contents(out) == kept
+    assert run(dataset, weights, out) == 1
+    assert len(FeatureStore(out / "train")) == 10
+
+
+def test_compressed_and_bfloat16_features(dataset, weights, tmp_path):
+    assert run(dataset, weights, tmp_path / "plain", "--split", "val") == 0
+    options = ["--split", "val", "--compression", "zstd"]
+    assert run(dataset, weights, tmp_path / "zstd", *options) == 0
+    plain = FeatureStore(tmp_path / "plain" / "val").read(range(3)).astype(np.float32)
+    compressed = FeatureStore(tmp_path / "zstd" / "val").read(range(3))
+    np.testing.assert_array_equal(compressed, plain)
+    assert run(dataset, weights, tmp_path / "b", "--split", "val", "--precision", "bfloat16") == 0
+    rough = FeatureStore(tmp_path / "b" / "val").read(range(3)).astype(np.float32)
+    assert 0 < np.abs(rough - plain).max() < 0.05 * plain.max()
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    torch.manual_seed(0)
+    network = resnet101(weights=None).eval()
+    # Fresh batch norms are the identity: make their order and place matter.
+    for name, value in network.state_dict().items():
+        if name.endswith("running_mean"):
+            value.normal_(0, 0.1)
+        elif name.endswith("running_var"):
+            value.uniform_(0.5, 2)
+    return network
+
+
+@pytest.mark.parametrize("source", ["made", "genuine"])
+def test_extraction_equals_torchvision(source, resnet, tmp_path):
+    if source == "genuine":
+        if not GENUINE.is_dir():
+            pytest.skip("the genuine images are not part of the project")
+        data = GENUINE
+    else:
+        data = tmp_path / "data"
+        folder = data / "images" / "val"
+        folder.mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        for i in range(2):
+            coarse = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+            coarse.resize((480, 320)).save(folder / f"{i}.png")
+    torch.save(resnet.state_dict(), tmp_path / "resnet101.pt")
+    arguments = ["--data-dir", str(data), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    arguments += ["--weights", str(tmp_path / "resnet101.pt"), "--dtype", "float32"]
+    assert main([*arguments, "--limit", "2", "--workers", "1"]) == 0
+    store = FeatureStore(tmp_path / "out" / "val")
+    assert (store.grid, store.dim, len(store)) == ((14, 14), 1024, 2)
+    images = [Image.open(data / "images" / "val" / name).convert("RGB") for name in store.filenames]
+    mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    inputs = torch.stack(
+        [
+            TF.normalize(TF.to_tensor(TF.resize(image, [224, 224])), mean, deviation)
+            for image in images
+        ]
+    )
+    with torch.no_grad():
+        expected = create_feature_extractor(resnet, ["layer3"])(inputs)["layer3"]
+    expected = expected.permute(0, 2, 3, 1).numpy()
+    error = np.linalg.norm(store.read([0, 1]) - expected) / np.linalg.norm(expected)
+    assert error < 1e-3
 
 
 def test_errors_are_one_line_that_names_the_place(dataset, weights, tmp_path, capsys):
@@ -119,6 +250,7 @@ def test_errors_are_one_line_that_names_the_place(dataset, weights, tmp_path, ca
     assert "none.pt" in error(dataset, tmp_path / "none.pt", out)
     assert "no preprocessing 'caffe'" in error(dataset, weights, out, "--preprocess", "caffe")
     assert "device 'nonsense'" in error(dataset, weights, out, "--device", "nonsense")
+    assert "loc_<split>; --data-dir names it" in error(dataset, weights, out, "--loc")
     empty = tmp_path / "empty"
     (empty / "images" / "val").mkdir(parents=True)
     assert "no image in" in error(empty, weights, out)

@@ -1,5 +1,6 @@
 import multiprocessing
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -208,6 +209,35 @@ def test_writer_reports_what_it_cannot_write(tmp_path):
     (tmp_path / "val").rmdir()
     with pytest.raises(FeatureStoreError, match=r"cannot write .*shard-00000\.h5"):
         writer.add(make_names(1), make_features(1))
+
+
+@pytest.mark.parametrize("room", [0, 20_000])
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_full_disk_is_reported_and_whole_shards_stay(tmp_path, room, compression):
+    features = np.random.default_rng(0).standard_normal((40, 3, 4, 50))
+    fill(tmp_path / "val", features[:8], compression=compression)
+    whole = {p.name: p.read_bytes() for p in (tmp_path / "val").iterdir()}
+    # In a process of its own, which must end as processes do. What does not fit fails the same
+    # way with a limit on a file's size as on a full disk.
+    code = (
+        "import resource, sys; from tests.test_feature_store import *; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); "
+        "writer = FeatureWriter(sys.argv[1], attributes=ATTRIBUTES, shard_size=40, "
+        f"compression={compression!r}); "
+        "features = np.random.default_rng(0).standard_normal((40, 3, 4, 50)); "
+        "writer.add(make_names(20, 8), features[:20]); writer.add(make_names(20, 28), features[20:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "val")],
+        cwd=Path(__file__).resolve().parents[1],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert "FeatureStoreError: cannot write" in lines[-1] and "shard-00002.h5" in lines[-1]
+    assert "Exception ignored" not in done.stderr
+    assert {p.name: p.read_bytes() for p in (tmp_path / "val").iterdir()} == whole
 
 
 def test_writer_checks_its_arguments(tmp_path):

@@ -1,0 +1,89 @@
+"""The images of a CLEVR-format dataset: where they lie, and reading them without a surprise."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from clevr_prep.backbones.base import resize_rgb
+from clevr_prep.data.question_files import DatasetError, is_loc
+from clevr_prep.data.usual import usual
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+
+
+def find_splits(root: Path, *, loc: bool = False) -> list[str]:
+    """Names of the folders in ROOT/images, sorted; those of CLEVR-Ref if ``loc``.
+
+    Raises DatasetError when there are none.
+    """
+    folder = root / "images"
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    splits = [name for name in names if is_loc(name) == loc]
+    if not splits:
+        raise DatasetError(
+            f"no dataset in {root}: there is no folder images/{'loc_' if loc else ''}<split>; "
+            "--data-dir names it"
+        )
+    return splits
+
+
+def find_images(root: Path, split: str) -> list[Path]:
+    """Image files of a split in the order of their names; DatasetError when there are none."""
+    folder = root / "images" / split
+    if not folder.is_dir():
+        raise DatasetError(f"no image folder {folder}")
+    images = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    if not images:
+        raise DatasetError(f"no image in {folder}")
+    return images
+
+
+def usual_size(paths: Sequence[Path]) -> tuple[int, int] | None:
+    """(width, height) in pixels of most of the images; None when none can be read."""
+    return usual(paths, _size)
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception:  # A damaged file can fail in any of a decoder's ways.
+        return None
+
+
+class ImageFiles(Dataset):
+    """Item i is (path, resized uint8 RGB [size, size, 3] or None, what went wrong or "").
+
+    Args:
+        paths: image files.
+        size: pixels each way to resize to.
+        expected: (width, height) in pixels that the files must have; None for any.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], size: int, *, expected: tuple[int, int] | None = None
+    ):
+        self._paths, self._size, self._expected = list(paths), size, expected
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, position: int) -> tuple[Path, np.ndarray | None, str]:
+        path = self._paths[position]
+        try:
+            with Image.open(path) as image:
+                if self._expected not in (None, image.size):
+                    found, others = (
+                        f"{width} x {height}" for width, height in (image.size, self._expected)
+                    )
+                    return path, None, f"is {found} pixels, others {others}; --any-size takes it"
+                return path, resize_rgb(image, self._size), ""
+        except Exception as error:  # As above.
+            return path, None, f"cannot be read ({type(error).__name__}: {error})"
