@@ -12,6 +12,7 @@ from typing import Any
 
 from snmn.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS
 from snmn.published import WITHOUT_EFFECT
+from snmn.question_source import HopLimit
 from snmn.settings import ConfigError, apply_settings, parse_overrides, read_yaml
 
 DATASETS = {"vqa": ("vqa",), "loc": ("loc",), "joint": ("vqa", "loc")}  # and their tasks
@@ -246,6 +247,12 @@ def check_training(config: Config) -> None:
                 f"MODEL.BUILD_{task.upper()} is True but DATASET {config.DATASET} has no data to "
                 f"train it: set it False, or DATASET joint"
             )
+    drawn = train.QUESTIONS_PER_IMAGE > 1 or (train.FRESH_SCENES_FILE + train.FRESH_SCENES_FILE_LOC)
+    if train.MAX_HOPS_SCHEDULE and not drawn:
+        raise ConfigError(
+            "TRAIN.MAX_HOPS_SCHEDULE chooses among the questions of an image: make "
+            "TRAIN.QUESTIONS_PER_IMAGE more than 1, or give TRAIN.FRESH_SCENES_FILE"
+        )
     if train.USE_SHARPEN_LOSS and train.SHARPEN_SCHEDULE_END < train.SHARPEN_SCHEDULE_BEGIN:
         raise ConfigError(
             "the sharpen schedule ends before it begins: make TRAIN.SHARPEN_SCHEDULE_END at "
@@ -290,6 +297,11 @@ def _check(config: Config) -> None:
         raise ConfigError("TRAIN.INIT_FROM_WEIGHTS needs TRAIN.INIT_WEIGHTS_FILE")
     if config.LOAD and not config.CHECKPOINT_FILENAME:
         raise ConfigError("LOAD needs CHECKPOINT_FILENAME")
+    if train.MAX_HOPS_SCHEDULE:
+        try:
+            HopLimit([tuple(entry) for entry in train.MAX_HOPS_SCHEDULE])
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"TRAIN.MAX_HOPS_SCHEDULE: {error}") from None
     if config.USE_FIXED_WORD_EMBED and not config.FIXED_WORD_EMBED_FILE:
         raise ConfigError("USE_FIXED_WORD_EMBED needs FIXED_WORD_EMBED_FILE")
 

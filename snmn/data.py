@@ -25,9 +25,10 @@ from snmn.question_source import QuestionSource, StoredQuestions
 __all__ = ["Batch", "CLEVRDataModule", "DataError"]
 
 TASKS = ("vqa", "loc")
+Questions = str | os.PathLike | QuestionSource
 # For a task: a folder with the features of its images; its questions as the path of an imdb or,
 # for training, as a ``QuestionSource`` that draws them.
-TaskData = tuple[str | os.PathLike, str | os.PathLike | QuestionSource]
+TaskData = tuple[str | os.PathLike, Questions]
 
 _SAME_FEATURES = ("backbone", "weights_sha256", "preprocess", "image_size")
 
@@ -104,33 +105,34 @@ class CLEVRDataModule(LightningDataModule):
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
         for split in splits.get(stage, tuple(self._given)):
             if split not in self._stores:
-                self._stores[split], self._questions[split] = {}, {}
-                for task, (features, questions) in self._given[split].items():
-                    self._open(split, task, features, questions)
+                self._open(split)
 
-    def _open(
-        self, split: str, task: str, features: str | os.PathLike, questions: TaskData
-    ) -> None:
-        if isinstance(questions, (str, os.PathLike)):
-            questions = Imdb(questions)
-        imdb = questions.imdb if isinstance(questions, StoredQuestions) else questions
-        if isinstance(imdb, Imdb):
-            self._check_task(imdb, task, labelled=split == "train")
-            self._check_layouts(imdb, required=self._require_layouts and split == "train")
-        store = FeatureStore(features)
-        self._check_features(store)
-        self._stores[split][task], self._questions[split][task] = store, questions
+    def _open(self, split: str) -> None:
+        stores, all_questions = {}, {}
+        for task, (features, questions) in self._given[split].items():
+            if isinstance(questions, (str, os.PathLike)):
+                questions = Imdb(questions)
+            imdb = questions.imdb if isinstance(questions, StoredQuestions) else questions
+            if isinstance(imdb, Imdb):
+                self._check_task(imdb, task, labelled=split != "test")
+                self._check_layouts(imdb, required=self._require_layouts and split == "train")
+            stores[task], all_questions[task] = FeatureStore(features), questions
+            known = [store for split in self._stores.values() for store in split.values()]
+            self._check_features(stores[task], [*known, *stores.values()])
+        self._stores[split], self._questions[split] = stores, all_questions
 
     def _check_task(self, imdb: Imdb, task: str, *, labelled: bool) -> None:
-        if (imdb.image_size is None) != (task == "vqa"):
-            holds, wanted = "questions", "referring expressions"
-            if task == "vqa":
-                holds, wanted = wanted, holds
-            raise DataError(f"{imdb.path} holds {holds}, not the {wanted} that {task} needs")
+        found = "vqa" if imdb.image_size is None else "loc"
+        if found != task:
+            names = {"vqa": "questions", "loc": "referring expressions"}
+            raise DataError(
+                f"{imdb.path} holds {names[found]} ({found}), not {names[task]} ({task}); "
+                "TRAIN and TEST have the keys SPLIT_VQA and SPLIT_LOC"
+            )
         if labelled and task == "vqa" and (imdb.answer < 0).any():
-            raise DataError(f"{imdb.path} has questions without answers; train on another split")
+            raise DataError(f"{imdb.path} has questions without answers; it can only be tested")
         if labelled and task == "loc" and (imdb.box is None or np.isnan(imdb.box).any()):
-            raise DataError(f"{imdb.path} has expressions without boxes; train on another split")
+            raise DataError(f"{imdb.path} has expressions without boxes; it can only be tested")
 
     def _check_layouts(self, imdb: Imdb, *, required: bool) -> None:
         if imdb.layout is None:
@@ -147,7 +149,7 @@ class CLEVRDataModule(LightningDataModule):
                 f"make MODEL.T_CTRL at least {longest}"
             )
 
-    def _check_features(self, store: FeatureStore) -> None:
+    def _check_features(self, store: FeatureStore, others: list[FeatureStore]) -> None:
         found = (*store.grid, store.dim)
         if found != self._shape:
             raise DataError(
@@ -155,7 +157,6 @@ class CLEVRDataModule(LightningDataModule):
                 f"(backbone {store.attributes['backbone']}), the model expects {self._shape}: set "
                 "MODEL.H_FEAT, W_FEAT and FEAT_DIM to the features', or FEATURE_DIR to others"
             )
-        others = (other for tasks in self._stores.values() for other in tasks.values())
         for other in others:
             for key in _SAME_FEATURES:
                 if store.attributes[key] != other.attributes[key]:
@@ -165,8 +166,7 @@ class CLEVRDataModule(LightningDataModule):
                     )
 
     def questions(self, split: str) -> dict[str, Imdb | QuestionSource]:
-        """The questions of train, val or test by task, for names of types and files; after
-        ``setup``."""
+        """The questions of train, val or test by task, after ``setup``."""
         return self._questions[split]
 
     def sample_features(self, images: int = 256) -> torch.Tensor:

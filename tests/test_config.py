@@ -11,7 +11,13 @@ import yaml
 from config import Config, ConfigError, check_training, load_config, tasks, to_dict
 from snmn import build_model
 from snmn.losses import SNMNLoss
-from snmn.published import MODEL_ARGUMENTS, WITHOUT_EFFECT, loss_arguments, model_arguments
+from snmn.published import (
+    MODEL_ARGUMENTS,
+    WITHOUT_EFFECT,
+    flatten,
+    loss_arguments,
+    model_arguments,
+)
 from snmn.settings import all_keys
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +77,11 @@ def test_every_shipped_config_builds(path):
             "TRAIN:\n  USE_SHARPEN_LOSS: True\n  SHARPEN_SCHEDULE_END: 10\n",
             "ends before it begins",
         ),
+        ("MODEL:\n  BUILD_LOC: True\nDATASET: vqa\n", "MODEL.BUILD_LOC is True but DATASET vqa"),
+        ("DATASET: ref\n", "DATASET must be one of vqa, loc, joint, not 'ref'"),
+        ("TRAIN:\n  MAX_HOPS_SCHEDULE: [[0, 1]]\n", "QUESTIONS_PER_IMAGE more than 1"),
+        ("TRAIN:\n  MAX_HOPS_SCHEDULE: [[5, 1]]\n", "MAX_HOPS_SCHEDULE: a schedule of hops"),
+        ("TRAIN:\n  MAX_HOPS_SCHEDULE: [5]\n", "MAX_HOPS_SCHEDULE:"),
         ("BASE: nowhere.yaml\n", "nowhere.yaml: No such file"),
         ("BASE: trial.yaml\n", "circle"),
         ("- 1\n", "expected keys and values"),
@@ -97,6 +108,53 @@ def test_base_files_are_read_first(write):
     write("MODEL:\n  KB_DIM: 64\n  PE_DIM: 32\n", "base.yaml")
     config, _ = load_config(write("BASE: base.yaml\nMODEL:\n  KB_DIM: 16\n"))
     assert (config.MODEL.KB_DIM, config.MODEL.PE_DIM) == (16, 32)
+
+
+def test_several_bases_are_read_one_after_the_other(write):
+    write("MODEL:\n  KB_DIM: 64\n  PE_DIM: 32\n", "first.yaml")
+    write("BASE: first.yaml\nMODEL:\n  KB_DIM: 16\n", "second.yaml")
+    write("MODEL:\n  PE_DIM: 8\n", "third.yaml")
+    config, _ = load_config(write("BASE: [second.yaml, third.yaml]\n"))
+    assert (config.MODEL.KB_DIM, config.MODEL.PE_DIM) == (16, 8)
+
+
+def test_what_contradicts_itself_in_training_alone_can_be_tested(write):
+    text = "DATASET: loc\nTRAIN:\n  USE_SHARPEN_LOSS: True\n  SHARPEN_SCHEDULE_END: 10\n"
+    config, _ = load_config(write(text + "MODEL:\n  BUILD_LOC: True\n  BUILD_VQA: False\n"))
+    assert tasks(config) == ("loc",)
+    with pytest.raises(ConfigError, match="ends before it begins"):
+        check_training(config)
+
+
+def test_experiments_differ_as_published():
+    def keys(name):
+        return flatten(to_dict(load_config(ROOT / "configs" / f"{name}.yaml")[0]))
+
+    def differences(first, second):
+        a, b = keys(first), keys(second)
+        return {key: b[key] for key in a if a[key] != b[key]} | {"EXP_NAME": second}
+
+    scratch = {
+        "TRAIN.USE_GT_LAYOUT": False,
+        "TRAIN.USE_SHARPEN_LOSS": True,
+        "TRAIN.SHARPEN_LOSS_WEIGHT": 0.1,
+        "TRAIN.SHARPEN_SCHEDULE_BEGIN": 150000,
+        "TRAIN.SHARPEN_SCHEDULE_END": 160000,
+    }
+    for task in ("vqa", "loc", "joint"):
+        name = f"{task}_scratch"
+        assert differences(f"{task}_gt_layout", name) == scratch | {"EXP_NAME": name}
+    heads = {"MODEL.LOC_SCORES_POS_AFFINE": True, "MODEL.BBOX_REG_AS_FCN": True}
+    heads |= {"MODEL.BUILD_LOC": True}
+    loc = heads | {"MODEL.BUILD_VQA": False, "DATASET": "loc", "EXP_NAME": "loc_gt_layout"}
+    assert differences("vqa_gt_layout", "loc_gt_layout") == loc
+    halves = {"TRAIN.BBOX_IND_LOSS_WEIGHT": 0.5, "TRAIN.BBOX_OFFSET_LOSS_WEIGHT": 0.5}
+    joint = heads | halves | {"DATASET": "joint", "EXP_NAME": "joint_gt_layout"}
+    assert differences("vqa_gt_layout", "joint_gt_layout") == joint
+    small = set(differences("vqa_gt_layout", "mini_vqa_gt_layout"))
+    for name in ("vqa_scratch", "loc_gt_layout", "joint_scratch"):
+        found = differences(name, f"mini_{name}")
+        assert {key for key in found if "SHARPEN" not in key} == small
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.npz")), ids=lambda p: p.stem)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import train
-from config import load_config
+from config import ConfigError, load_config
 from snmn.boxes import box_iou
-from snmn.checkpoint import read_checkpoint
+from snmn.checkpoint import CheckpointError, read_checkpoint
+from snmn.data import DataError
 from snmn.ema import ExponentialMovingAverage
 from snmn.imdb import Imdb
 from snmn.training import SNMNTraining
@@ -192,6 +193,42 @@ class TestJoint:
             torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
         first, second = (logged(run, "train/loss_loc") for run in (unbroken, again))
         assert second == {step: value for step, value in first.items() if step > 2}
+
+
+def test_a_checkpoint_of_another_model_is_refused(tiny, trained):
+    last = trained("joint_gt_layout") / "last.ckpt"
+    message = r"last.ckpt holds another model: MODEL.PE_DIM is 4 there and 8 in the configuration"
+    other = ("MODEL.PE_DIM", 8)
+    with pytest.raises(CheckpointError, match=message):
+        run_test(tiny, "joint_gt_layout", last, *other)
+    with pytest.raises(CheckpointError, match=message):
+        load = ("LOAD", "True", "CHECKPOINT_FILENAME", last)
+        run_training(tiny, "joint_gt_layout", *other, *load)
+    with pytest.raises(CheckpointError, match="MODEL.BUILD_VQA is True there and False"):
+        start = ("TRAIN.INIT_FROM_WEIGHTS", "True", "TRAIN.INIT_WEIGHTS_FILE", last)
+        run_training(tiny, "loc_gt_layout", *start)
+
+
+def test_starting_from_the_weights_of_another_run(tiny, trained):
+    last = trained("loc_gt_layout") / "last.ckpt"
+    start = ("TRAIN.INIT_FROM_WEIGHTS", "True", "TRAIN.INIT_WEIGHTS_FILE", last)
+    still = ("TRAIN.SOLVER.LR", 0, "EXP_NAME", "still", "MODEL.NORMALIZE_FEATURES", "True")
+    run = run_training(tiny, "loc_gt_layout", *start, *still)
+    before, after = (read_checkpoint(path)["state_dict"] for path in (last, run / "last.ckpt"))
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+def test_one_task_of_a_joint_model_is_tested_alone(tiny, trained, capsys):
+    last = trained("joint_gt_layout") / "last.ckpt"
+    run_test(tiny, "joint_gt_layout", last, "DATASET", "loc")
+    assert "on loc_val" in (printed := capsys.readouterr().out) and "on val" not in printed
+    with pytest.raises(ConfigError, match="DATASET joint needs MODEL.BUILD_VQA True"):
+        run_test(tiny, "joint_gt_layout", last, "DATASET", "joint", "MODEL.BUILD_VQA", "False")
+
+
+def test_splits_of_the_other_task_are_refused(tiny):
+    with pytest.raises(DataError, match=r"imdb_val.h5 holds questions \(vqa\), not referring"):
+        run_training(tiny, "loc_scratch", "TEST.SPLIT_LOC", "val")
 
 
 def test_a_checkpoint_is_tested_on_questions_without_layouts(tiny, trained, capsys, monkeypatch):
