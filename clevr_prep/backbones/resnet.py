@@ -1,5 +1,6 @@
 """torchvision's ResNet-101, cut off after a block."""
 
+from http.client import HTTPException
 from pathlib import Path
 
 from torch import nn
@@ -11,7 +12,7 @@ from clevr_prep.backbones.base import BackboneError, fit_state, load_state
 def _pretrained_state(name: str) -> dict:
     try:
         return ResNet101_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise BackboneError(
             f"no ImageNet weights for {name}: run once with internet access so that torchvision "
             "can download them, or pass --weights FILE with torchvision's resnet101 state dict "

@@ -1,0 +1,125 @@
+"""Turn an imdb_<split>.npy of the earlier SNMN codebases into an imdb of this project.
+
+    python clevr_prep/data/convert_legacy_imdb.py imdb_train.npy imdb_train.h5 --allow-pickle
+
+Such a file is a pickle: opening it runs whatever code its maker put in. So it is opened only with
+--allow-pickle, for files whose maker you trust. The questions of CLEVR themselves are better had
+from its JSON files, with build_clevr_imdb.py: what the old files lack, question types and hops, is
+then known too.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own folder.
+
+from clevr_prep.encoding import QuestionEncoder  # noqa: E402
+from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES  # noqa: E402
+from snmn.imdb import ImdbError  # noqa: E402
+from snmn.imdb_writer import ImdbWriter  # noqa: E402
+from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
+
+MAX_WORDS = 45
+MAX_STEPS = 9
+IMAGE_SIZE = (480, 320)  # pixels, of all images of CLEVR and CLEVR-Ref; the old files lack it
+
+
+def read_pickled(path: Path, *, allow_pickle: bool) -> list[Mapping]:
+    """The entries of a pickled imdb. Opening one RUNS CODE that the file brings along.
+
+    Raises ImdbError when that is not allowed, or the file is no pickled imdb.
+    """
+    if not allow_pickle:
+        raise ImdbError(
+            f"{path} is a pickle, and opening it runs whatever code its maker put in: give "
+            "--allow-pickle if you trust them, or make an imdb from CLEVR's JSON files with "
+            "build_clevr_imdb.py"
+        )
+    try:
+        entries = np.load(path, allow_pickle=True).tolist()
+    except Exception as error:  # A pickle can fail in any way.
+        raise ImdbError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise ImdbError(f"{path} is not a pickled imdb, which is a list of one dict a question")
+    return entries
+
+
+def _add(writer: ImdbWriter, encoder: QuestionEncoder, entry: Mapping, position: int) -> None:
+    text = entry.get("question_str") or " ".join(entry["question_tokens"])
+    # Paths of the machine that made the file may have either kind of slash.
+    name = PurePath(str(entry.get("image_path") or entry["image_name"]).replace("\\", "/")).name
+    answer, layout = entry.get("answer"), entry.get("gt_layout_tokens")
+    box = entry.get("bbox")
+    for found, known in (
+        ([] if answer is None else [answer], ANSWER_INDEX),
+        (layout, MODULE_INDEX),
+    ):
+        for token in found or ():
+            if token not in known:
+                raise ValueError(f"unknown {token!r}")
+    writer.add(
+        words=encoder(text),
+        filename=name if PurePath(name).suffix else name + ".png",
+        question_index=position,
+        answer=-1 if answer is None else ANSWER_INDEX[answer],
+        layout=None if layout is None else [MODULE_INDEX[module] for module in layout],
+        box=None if box is None else [float(side) for side in box],
+        image_size=None if box is None else IMAGE_SIZE,
+    )
+
+
+def convert(source: Path, target: Path, *, allow_pickle: bool = False) -> int:
+    """Write the imdb ``target``; returns the number of questions.
+
+    Raises ImdbError naming the file, and the question where one is at fault.
+    """
+    entries = read_pickled(source, allow_pickle=allow_pickle)
+    first = entries[0] if entries else {}
+    writer = ImdbWriter(
+        question_types=QUESTION_TYPES if first.get("bbox") is None else REFERRING_TYPES,
+        max_words=MAX_WORDS,
+        max_steps=None if first.get("gt_layout_tokens") is None else MAX_STEPS,
+    )
+    encoder = QuestionEncoder()
+    for position, entry in enumerate(tqdm(entries, desc=source.name, unit="q")):
+        try:
+            _add(writer, encoder, entry, position)
+        except KeyError as error:
+            raise ImdbError(f"{source}: question {position} has no {error}") from None
+        except (ValueError, TypeError) as error:
+            text = entry.get("question_str") or entry.get("question_tokens")
+            raise ImdbError(f"{source}: question {position} ({text!r}): {error}") from None
+    writer.save(target, made_from={"questions": {"file": source.name}})
+    return len(writer)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, or 2 after an error."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="imdb_<split>.npy")
+    parser.add_argument("target", type=Path, help="imdb to write, imdb_<split>.h5")
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="open the file although that RUNS any code its maker put in; for trusted files only",
+    )
+    args = parser.parse_args(argv)
+    try:
+        count = convert(args.source, args.target, allow_pickle=args.allow_pickle)
+    except ImdbError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {count} questions to {args.target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
