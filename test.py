@@ -68,7 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
     check_heads(config)
     training = load_training(config, given.checkpoint)
     data = build_data(config)
-    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
+    trainer = pl.Trainer(
+        devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+    )
     trainer.test(training, datamodule=data, verbose=False)
     directory = Path(config.TEST.RESULT_DIR.replace("%s", config.EXP_NAME).replace("%08d", ""))
     for task, split in splits(config, config.TEST).items():

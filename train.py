@@ -105,7 +105,7 @@ def build_data(config: Config, *, seed: int) -> CLEVRDataModule:
     )
 
 
-def build_trainer(config: Config, directory: Path) -> pl.Trainer:
+def build_trainer(config: Config, directory: Path, *, resumed: bool = False) -> pl.Trainer:
     """Lightning's trainer with checkpoints, EMA and logs, from a configuration."""
     train = config.TRAIN
     # Lightning counts updates, of which an iteration makes one for each task.
@@ -121,8 +121,9 @@ def build_trainer(config: Config, directory: Path) -> pl.Trainer:
         every_n_train_steps=train.SNAPSHOT_INTERVAL * updates,
         save_top_k=-1,
     )
-    logger = CSVLogger(directory, name="", version="logs")
+    logger = CSVLogger(directory, name="", version=_log_name(directory, resumed))
     return pl.Trainer(
+        devices=1,  # On several, batches would no longer be the published ones.
         max_steps=train.MAX_ITER * updates,
         gradient_clip_val=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
         log_every_n_steps=train.LOG_INTERVAL * updates,
@@ -131,6 +132,15 @@ def build_trainer(config: Config, directory: Path) -> pl.Trainer:
         logger=logger,
         callbacks=[ExponentialMovingAverage(train.EMA_DECAY), best, last, regular],
     )
+
+
+def _log_name(directory: Path, resumed: bool) -> str:
+    """The folder of the log: "logs", or a new one beside it for a run that goes on."""
+    name, number = "logs", 1
+    while resumed and (directory / name).exists():
+        number += 1
+        name = f"logs-{number}"
+    return name
 
 
 def resume_path(config: Config, directory: Path) -> Path | None:
@@ -166,13 +176,14 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"note: {note}")
     check_training(config)
     directory = Path(config.TRAIN.SNAPSHOT_DIR.replace("%s", config.EXP_NAME))
+    resume = resume_path(config, directory)
     pl.seed_everything(given.seed, verbose=False)
-    trainer = build_trainer(config, directory)
+    trainer = build_trainer(config, directory, resumed=resume is not None)
     data = build_data(config, seed=given.seed)
     trainer.fit(
         build_training(config),
         datamodule=data,
-        ckpt_path=resume_path(config, directory),
+        ckpt_path=resume,
         weights_only=True,
     )
     best = Path(trainer.checkpoint_callback.best_model_path).name

@@ -56,7 +56,7 @@ _FOUND_BY_NAME = "test.py takes the checkpoint on its command line"
 
 # Keys of the earlier codebases that have no effect here -> why, for the note.
 WITHOUT_EFFECT = {
-    "GPU_ID": "devices are chosen by Lightning",
+    "GPU_ID": "Lightning takes the first GPU, or the CPU without one",
     "GPU_MEM_GROWTH": "a TensorFlow setting",
     "VOCAB_QUESTION_FILE": _VOCABULARY,
     "VOCAB_LAYOUT_FILE": _VOCABULARY,

@@ -202,9 +202,10 @@ class SNMNTraining(pl.LightningModule):
             self.log(f"{stage}/score", torch.stack(overall).mean(), prog_bar=True)
 
     def on_fit_start(self) -> None:
-        """Take the features' centre and scale from training images, unless resuming."""
-        if self.model.knowledge_base.normalize_features and self.global_step == 0:
-            self.model.knowledge_base.fit_normalization(self.trainer.datamodule.sample_features())
+        """Take the features' centre and scale from training images unless a checkpoint had them."""
+        knowledge_base = self.model.knowledge_base
+        if knowledge_base.normalize_features and not knowledge_base.feature_centre.any():
+            knowledge_base.fit_normalization(self.trainer.datamodule.sample_features())
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracies, overall and by question type."""

@@ -231,6 +231,29 @@ def test_splits_of_the_other_task_are_refused(tiny):
         run_training(tiny, "loc_scratch", "TEST.SPLIT_LOC", "val")
 
 
+def test_splits_that_nobody_knows_the_truth_of_are_predicted(tiny, trained, capsys):
+    splits = ("TEST.SPLIT_VQA", "test", "TEST.SPLIT_LOC", "loc_test")
+    results = run_test(tiny, "joint_gt_layout", trained("joint_gt_layout") / "last.ckpt", *splits)
+    assert "\nall " not in capsys.readouterr().out
+    answers = read_csv(results / "test" / "predictions.csv")
+    assert len(answers) == 8 and all(row["predicted"] and not row["correct"] for row in answers)
+    boxes = read_csv(results / "loc_test" / "predictions.csv")
+    assert boxes and all(len(row["predicted_box"].split()) == 4 for row in boxes)
+    assert not any(row["true_box"] or row["iou"] or row["correct"] for row in boxes)
+    with pytest.raises(DataError, match="questions without answers; it can only be tested"):
+        run_training(tiny, "vqa_scratch", "TRAIN.SPLIT_VQA", "test")
+    with pytest.raises(DataError, match="expressions without boxes; it can only be tested"):
+        run_training(tiny, "loc_scratch", "TEST.SPLIT_LOC", "loc_test")
+
+
+def test_a_run_that_goes_on_keeps_its_first_log(tiny):
+    run = run_training(tiny, "vqa_scratch", "EXP_NAME", "onward", "TRAIN.MAX_ITER", 2)
+    first = read_csv(run / "logs" / "metrics.csv")
+    run_training(tiny, "vqa_scratch", "EXP_NAME", "onward", "TRAIN.START_ITER", 2)
+    assert read_csv(run / "logs" / "metrics.csv") == first
+    assert [int(r["step"]) for r in read_csv(run / "logs-2" / "metrics.csv")] == [3, 4, 4]
+
+
 def test_a_checkpoint_is_tested_on_questions_without_layouts(tiny, trained, capsys, monkeypatch):
     monkeypatch.setattr(
         Imdb, "layout", property(lambda self: None, lambda self, value: None), False

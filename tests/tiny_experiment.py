@@ -13,16 +13,20 @@ from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX, encode
 from tests.tiny_dataset import ATTRIBUTES, node
 
 GRID, DIM = (3, 4), 8
-IMAGES = {"train": 6, "val": 4, "loc_train": 5, "loc_val": 4}
+IMAGES = {"train": 6, "val": 4, "test": 2, "loc_train": 5, "loc_val": 4, "loc_test": 2}
 SIZES = ((120, 90), (200, 150))  # of images, in turn
 
 
 def write_experiment(root) -> list[str]:
-    """Write features and imdbs of all splits; returns overrides that make a configuration fit."""
+    """Write features and imdbs of all splits; returns overrides that make a configuration fit.
+
+    The test splits have neither answers nor boxes.
+    """
     rng = np.random.default_rng(0)
     for split, images in IMAGES.items():
         loc = split.startswith("loc_")
         types = REFERRING_TYPES if loc else QUESTION_TYPES
+        hidden = {"answer": -1, "box": None} if split.endswith("test") else {}
         writer = ImdbWriter(question_types=types, max_words=45, max_steps=9)
         with FeatureWriter(root / "features" / split, attributes=ATTRIBUTES) as store:
             for image in range(images):
@@ -37,7 +41,7 @@ def write_experiment(root) -> list[str]:
                         filename=name,
                         question_index=len(writer),
                         layout=[MODULE_INDEX[module] for module in expert_layout(program)],
-                        **entry,
+                        **(entry | hidden),
                     )
         writer.save(root / "imdb" / f"imdb_{split}.h5", made_from={})
     return overrides(root)
