@@ -9,17 +9,10 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from snmn.batch import Batch
-from snmn.datasets import (
-    DataError,
-    DrawnBatches,
-    EvaluationOrder,
-    ShuffledPasses,
-    StoredBatches,
-    TaskBatches,
-    TrainingOrder,
-)
+from snmn.datasets import DataError, DrawnBatches, StoredBatches, TaskBatches
 from snmn.feature_store import FeatureStore
 from snmn.imdb import Imdb
+from snmn.orders import EvaluationOrder, ShuffledPasses, TrainingOrder
 from snmn.question_source import QuestionSource, StoredQuestions
 
 __all__ = ["Batch", "CLEVRDataModule", "DataError"]

@@ -12,8 +12,8 @@ from pytorch_lightning.utilities import move_data_to_device
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
 from snmn.data import Batch, CLEVRDataModule, DataError
-from snmn.datasets import EvaluationOrder, ShuffledPasses
 from snmn.imdb import Imdb, ImdbError
+from snmn.orders import EvaluationOrder, ShuffledPasses
 from snmn.question_source import HopLimit, StoredQuestions
 from tests.tiny_dataset import (
     ATTRIBUTES,

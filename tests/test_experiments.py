@@ -195,6 +195,18 @@ class TestJoint:
         assert second == {step: value for step, value in first.items() if step > 2}
 
 
+def test_fresh_questions_and_expressions_whatever_the_workers(tiny):
+    scenes = f"{tiny[0]}/scenes_%s.json"
+    fresh = ("TRAIN.FRESH_SCENES_FILE", scenes, "TRAIN.FRESH_SCENES_FILE_LOC", scenes)
+    several = ("TRAIN.QUESTIONS_PER_IMAGE", 4, "TRAIN.MAX_HOPS_SCHEDULE", "[[0, 0], [2, 1]]")
+    losses = []
+    for workers in (0, 1):
+        name = ("TRAIN.NUM_WORKERS", workers, "EXP_NAME", f"fresh-{workers}")
+        run = run_training(tiny, "joint_gt_layout", *fresh, *several, *name)
+        losses.append([logged(run, f"train/loss_{task}") for task in ("vqa", "loc")])
+    assert losses[0] == losses[1] and len(losses[0][0]) == len(losses[0][1]) == STEPS
+
+
 def test_a_checkpoint_of_another_model_is_refused(tiny, trained):
     last = trained("joint_gt_layout") / "last.ckpt"
     message = r"last.ckpt holds another model: MODEL.PE_DIM is 4 there and 8 in the configuration"

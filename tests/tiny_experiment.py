@@ -1,5 +1,7 @@
 """A tiny dataset of both tasks with random features, and overrides that make a model as small."""
 
+import json
+
 import numpy as np
 
 from clevr_prep.layouts import expert_layout
@@ -18,7 +20,7 @@ SIZES = ((120, 90), (200, 150))  # of images, in turn
 
 
 def write_experiment(root) -> list[str]:
-    """Write features and imdbs of all splits; returns overrides that make a configuration fit.
+    """Write features, imdbs and scenes of all splits; returns overrides that fit a configuration.
 
     The test splits have neither answers nor boxes.
     """
@@ -26,6 +28,7 @@ def write_experiment(root) -> list[str]:
     for split, images in IMAGES.items():
         loc = split.startswith("loc_")
         types = REFERRING_TYPES if loc else QUESTION_TYPES
+        scenes = []
         hidden = {"answer": -1, "box": None} if split.endswith("test") else {}
         writer = ImdbWriter(question_types=types, max_words=45, max_steps=9)
         with FeatureWriter(root / "features" / split, attributes=ATTRIBUTES) as store:
@@ -33,6 +36,7 @@ def write_experiment(root) -> list[str]:
                 scene = sample_scene(rng, max_objects=4)
                 name = f"CLEVR_{split}_{image:06d}.png"
                 store.add([name], rng.random((1, *GRID, DIM)).astype(np.float16))
+                scenes.append(scene | {"image_filename": name})
                 entries = expressions(scene, image, rng) if loc else questions(scene, rng)
                 for entry in entries:
                     program = entry.pop("program")
@@ -44,6 +48,7 @@ def write_experiment(root) -> list[str]:
                         **(entry | hidden),
                     )
         writer.save(root / "imdb" / f"imdb_{split}.h5", made_from={})
+        (root / f"scenes_{split}.json").write_text(json.dumps({"scenes": scenes}))
     return overrides(root)
 
 
@@ -62,18 +67,21 @@ def questions(scene, rng):
 def expressions(scene, image, rng):
     """Each object by all that can be seen of it, with a box anywhere in the image."""
     size = np.array(SIZES[image % len(SIZES)])
+    scene["render"] = dict(zip(("width", "height"), size.tolist(), strict=True))
     for thing in scene["objects"]:
         program = [node("scene")]
         for attribute in LOOKS:
             program.append(node(f"filter_{attribute}", len(program) - 1, value=thing[attribute]))
         program.append(node("unique", len(program) - 1))
         extent = rng.integers(10, size // 2)
+        thing["bbox"] = [*rng.integers(0, size - extent).tolist(), *extent.tolist()]
+        thing["visible_pixels"] = int(extent.prod())
         yield {
             "question": f"the {thing['size']} {thing['color']} {thing['material']} "
             f"{thing['shape']}",
             "program": program,
             "question_type": REFERRING_TYPES[0],
-            "box": [*rng.integers(0, size - extent).tolist(), *extent.tolist()],
+            "box": thing["bbox"],
             "image_size": tuple(size.tolist()),
         }
 
