@@ -9,7 +9,6 @@ TEST.USE_EMA is False.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -20,7 +19,7 @@ from snmn.data import CLEVRDataModule
 from snmn.predictions import prediction_rows, score_table, write_csv
 from snmn.published import loss_arguments
 from snmn.training import SNMNTraining, quiet_lightning
-from train import USER_ERRORS
+from train import run
 
 
 def load_training(config: Config, path: str) -> SNMNTraining:
@@ -82,7 +81,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except USER_ERRORS as error:
-        sys.exit(f"test.py: {error}")
+    run(main, "test.py")

@@ -9,6 +9,7 @@ to TRAIN.SNAPSHOT_DIR; `last.ckpt` there is the newest, `best-*.ckpt` the best o
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -190,7 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"checkpoints: {directory}/last.ckpt" + (f", best on validation: {best}" if best else ""))
 
 
-# What a user can put right: test.py ends in one sentence for the same ones.
+# What a user can put right.
 USER_ERRORS = (
     CheckpointError,
     ConfigError,
@@ -203,8 +204,17 @@ USER_ERRORS = (
     FileNotFoundError,
 )
 
-if __name__ == "__main__":
+
+def run(command: Callable[[], None], name: str) -> None:
+    """Run a command; what a user can put right ends it with one sentence."""
     try:
-        main()
+        command()
     except USER_ERRORS as error:
-        sys.exit(f"train.py: {error}")
+        text = str(error)
+        if text.startswith("Caught "):  # By a loader's process, which adds its traceback.
+            text = text.strip().splitlines()[-1].partition(": ")[2]
+        sys.exit(f"{name}: {text}")
+
+
+if __name__ == "__main__":
+    run(main, "train.py")

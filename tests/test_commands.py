@@ -146,3 +146,18 @@ def test_mistakes_end_in_one_sentence(experiment, arguments, message):
     done = run("train.py", experiment / "tiny.yaml", *arguments)
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_mistakes_that_a_loaders_process_finds_end_in_one_sentence(experiment):
+    fresh = ["TRAIN.FRESH_SCENES_FILE", f"{experiment}/scenes/CLEVR_%s_scenes.json"]
+    short = ["MODEL.T_CTRL", "2", "TRAIN.NUM_WORKERS", "1", "IMDB_FILE"]
+    (experiment / "short").mkdir()
+    with_layouts = experiment / "questions" / "CLEVR_val_layouts.json"
+    with_layouts.rename(experiment / "aside.json")
+    build_imdb(["--data-dir", str(experiment), "--out", str(experiment / "short")])
+    (experiment / "aside.json").rename(with_layouts)
+    arguments = [*fresh, *short, f"{experiment}/short/imdb_%s.h5"]
+    done = run("train.py", experiment / "tiny.yaml", *arguments)
+    assert done.returncode == 1
+    assert re.search(r"^train.py: the layout has \d steps, but the model only 2", done.stderr, re.M)
+    assert "Traceback" not in done.stderr
