@@ -91,11 +91,11 @@ class Controller(nn.Module):
         control = self.initial_control.expand(N, -1)
         summaries, attentions, controls = [], [], []
         for part in question_part.unbind(1):
-            summary = part + from_control.products(control[None])[0]  # cq_t [N,D]
+            summary = part + from_control.products(control[None]).squeeze(0)  # cq_t [N,D]
             query = (self.word_score.weight * summary)[:, None]  # [N,1,D]
-            logits = states.products(query)[:, 0] + self.word_score.bias  # [N,S]
+            logits = states.products(query).squeeze(1) + self.word_score.bias  # [N,S]
             attention = self._attend(logits, question.mask)
-            control = values.mixtures(attention[:, None])[:, 0]
+            control = values.mixtures(attention[:, None]).squeeze(1)
             summaries.append(summary)
             attentions.append(attention)
             controls.append(control)

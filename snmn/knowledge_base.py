@@ -79,7 +79,7 @@ class KnowledgeBase:
     def score_unmodulated(self, weight: Tensor, bias: Tensor) -> Tensor:
         """Score every cell by itself, weight . norm(cell) + bias: [N,P] for weight [1,D]."""
         ones = torch.ones_like(weight, dtype=self.dtype).expand(len(self.cells), 1, -1)  # [I,1,D]
-        scores = self.score(ones, weight, bias)[:, 0]  # [I,P]
+        scores = self.score(ones, weight, bias).squeeze(1)  # [I,P]
         return scores.repeat_interleave(self.questions_per_image, dim=0)
 
     def pool(self, attention: Tensor) -> Tensor:

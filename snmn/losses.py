@@ -149,4 +149,5 @@ def l2_regularisation(model: nn.Module) -> Tensor:
     kernels = [
         layer.weight for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)
     ]
-    return 0.5 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+    # Norms of many tensors at once, which no temporary copy of the kernels is made for.
+    return 0.5 * torch.stack(torch._foreach_norm(kernels)).square().sum()

@@ -14,7 +14,6 @@ has ``active[s]`` rows, for the sequences that are longer than s.
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -71,6 +70,11 @@ class LSTM(nn.Module):
             return _Recurrence.apply(gates, self.hidden_weight, hidden, cell, tuple(active))
 
 
+def _by_step(active: Sequence[int], *packed: Tensor) -> list[tuple[Tensor, ...]]:
+    """The rows of each step, of several packed tensors [B,R,...]."""
+    return list(zip(*(rows.split(active, dim=1) for rows in packed), strict=True))
+
+
 class _Recurrence(Function):
     """The steps that must be taken one by one; everything else is done for all of them at once.
 
@@ -83,19 +87,20 @@ class _Recurrence(Function):
         h = weight.shape[1]
         activations = torch.empty_like(gates)  # [B,R,4h]
         hiddens, cells, tanhs = (gates.new_empty(*gates.shape[:2], h) for _ in range(3))
+        write, forget, candidate, output = activations.chunk(4, dim=-1)
+        write_and_forget = activations[..., : 2 * h]
+        all_gates = (gates, activations, write_and_forget, write, forget, candidate, output)
         previous_hidden, previous_cell = hidden, cell
-        for start, n in zip(accumulate(active, initial=0), active, strict=False):
-            rows = slice(start, start + n)
-            step = activations[:, rows]
-            torch.baddbmm(gates[:, rows], previous_hidden[:, :n], weight, out=step)
-            write, forget, candidate, output = step.chunk(4, dim=-1)
-            step[..., : 2 * h].sigmoid_()
-            candidate.tanh_()
-            output.sigmoid_()
-            torch.mul(forget, previous_cell[:, :n], out=cells[:, rows])
-            previous_cell = cells[:, rows].addcmul_(write, candidate)
-            torch.tanh(previous_cell, out=tanhs[:, rows])
-            previous_hidden = torch.mul(output, tanhs[:, rows], out=hiddens[:, rows])
+        for step in _by_step(active, *all_gates, hiddens, cells, tanhs):
+            given, gate, both, w, f, c, o, hidden_out, cell_out, tanh = step
+            n = gate.shape[1]
+            torch.baddbmm(given, previous_hidden[:, :n], weight, out=gate)
+            both.sigmoid_()
+            c.tanh_()
+            o.sigmoid_()
+            previous_cell = torch.mul(f, previous_cell[:, :n], out=cell_out).addcmul_(w, c)
+            torch.tanh(previous_cell, out=tanh)
+            previous_hidden = torch.mul(o, tanh, out=hidden_out)
         ctx.active = active
         ctx.save_for_backward(activations, weight, hidden, cell, hiddens, cells, tanhs)
         return hiddens, cells
@@ -105,12 +110,11 @@ class _Recurrence(Function):
     def backward(ctx: Any, hidden_grads: Tensor, cell_grads: Tensor):
         activations, weight, hidden, cell, hiddens, cells, tanhs = ctx.saved_tensors
         active, h = ctx.active, weight.shape[1]
-        starts = list(accumulate(active, initial=0))
-        steps = list(zip(starts, active, strict=False))
 
         def before(initial: Tensor, states: Tensor) -> Tensor:
             """The states [B,R,h] that each row's step began with."""
-            earlier = [states[:, start : start + n] for (start, _), n in zip(steps, active[1:], strict=False)]
+            steps = zip(states.split(active, dim=1), active[1:], strict=False)
+            earlier = [state[:, :n] for state, n in steps]
             return torch.cat([initial[:, : active[0]], *earlier], dim=1)
 
         write, forget, candidate, output = activations.chunk(4, dim=-1)
@@ -125,20 +129,19 @@ class _Recurrence(Function):
 
         hidden_grads, cell_grads = hidden_grads.clone(), cell_grads.clone()  # Added to below.
         gate_grads = torch.empty_like(activations)
+        by_gate = gate_grads.unflatten(-1, (4, h))  # [B,R,4,h]
+        given = (hidden_grads, cell_grads, factors.unflatten(-1, (4, h)), to_cell, forget)
         weight_t = weight.transpose(1, 2)
         hidden_grad = cell_grad = None
-        for start, n in reversed(steps):
-            rows = slice(start, start + n)
-            into_hidden, into_cell = hidden_grads[:, rows], cell_grads[:, rows]
+        for step in reversed(_by_step(active, *given, gate_grads, by_gate)):
+            into_hidden, into_cell, factor, cell_factor, f, out, out_by_gate = step
             if hidden_grad is not None:  # Of the sequences that went on, n or fewer.
                 into_hidden[:, : hidden_grad.shape[1]] += hidden_grad
                 into_cell[:, : cell_grad.shape[1]] += cell_grad
-            into_cell.addcmul_(into_hidden, to_cell[:, rows])
-            step = gate_grads[:, rows].unflatten(-1, (4, h))
-            factor = factors[:, rows].unflatten(-1, (4, h))
-            torch.mul(factor[:, :, :3], into_cell[:, :, None], out=step[:, :, :3])
-            torch.mul(factor[:, :, 3], into_hidden, out=step[:, :, 3])
-            hidden_grad = torch.bmm(gate_grads[:, rows], weight_t)
-            cell_grad = into_cell * forget[:, rows]
+            into_cell.addcmul_(into_hidden, cell_factor)
+            torch.mul(factor[:, :, :3], into_cell[:, :, None], out=out_by_gate[:, :, :3])
+            torch.mul(factor[:, :, 3], into_hidden, out=out_by_gate[:, :, 3])
+            hidden_grad = torch.bmm(out, weight_t)
+            cell_grad = into_cell * f
         weight_grad = torch.bmm(before(hidden, hiddens).transpose(1, 2), gate_grads)
         return gate_grads, weight_grad, hidden_grad, cell_grad, None

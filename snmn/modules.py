@@ -9,43 +9,63 @@ which no map depends, follows after the last.
 Shapes beside the usual alphabet: P = H * W cells, C control width.
 """
 
+import math
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from snmn.knowledge_base import KnowledgeBase, l2_normalize
 from snmn.stack import Place
 
+if TYPE_CHECKING:
+    from snmn.routing import Routes
+
 
 class StepView:
     """The state that all modules see at one step, and what several of them compute from it.
 
-    maps [N,L,P] the stack; places [N,5,L] the weights of each `Place`.
+    maps [N,L,P] the stack; routes where to read and write it.
     """
 
-    def __init__(self, maps: Tensor, places: Tensor, knowledge: KnowledgeBase):
-        self.maps, self.places, self.knowledge = maps, places, knowledge
-
-    @cached_property
-    def top_two(self) -> Tensor:
-        """The map at the pointer, and the one below it: [N,2,P]."""
-        return torch.bmm(self.places[:, Place.TOP : Place.BELOW + 1], self.maps)
+    def __init__(self, maps: Tensor, routes: "Routes", knowledge: KnowledgeBase):
+        self.maps, self.routes, self.knowledge = maps, routes, knowledge
+        # The map at the pointer, and the one below it: [N,2,P].
+        self.top_two = torch.bmm(routes.top_two, maps)
 
     @cached_property
     def top_two_in_order(self) -> tuple[Tensor, Tensor]:
         """Minimum and maximum of the top two maps: [N,P] each."""
-        top, below = self.top_two.unbind(1)
-        lower = top < below
-        return torch.where(lower, top, below), torch.where(lower, below, top)
+        return _Order.apply(*self.top_two.unbind(1))
 
     @cached_property
     def pooled_top(self) -> Tensor:
         """The knowledge base averaged under the top map: [N,D]."""
-        return self.knowledge.pool(self.top_two[:, :1])[:, 0]
+        return self.knowledge.pool(self.top_two[:, :1]).squeeze(1)
+
+
+class _Order(Function):
+    """Minimum and maximum of two tensors; where they are equal, the gradients go apart.
+
+    PyTorch's own spend most of a small step on the gradient's masks.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward((first < second).to(first.dtype))
+        return torch.minimum(first, second), torch.maximum(first, second)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        (first_is_lower,) = ctx.saved_tensors
+        first = torch.lerp(upper, lower, first_is_lower)
+        return first, lower + upper - first
 
 
 class NeuralModule(nn.Module, ABC):
@@ -117,7 +137,7 @@ class Transform(NeuralModule):
         """Attention to what stands in the relation to the top map's objects."""
         query = (plan * view.pooled_top)[:, None]  # [N,1,D]
         attention = view.knowledge.score(query, self.score.weight, self.score.bias)
-        return (attention[:, 0],)
+        return (attention.squeeze(1),)
 
 
 class Filter(NeuralModule):
@@ -133,12 +153,10 @@ class Filter(NeuralModule):
 
     def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
         """What Find finds (``plan`` is Find's), and its minimum with the top map."""
-        read = view.places[:, Place.ABOVE : Place.BACK + 1]  # [N,2,L]
-        above = read[:, :1]
-        found_share = torch.bmm(read, above.mT)  # [N,2,1]
-        both = torch.bmm(read * (1 - above), view.maps)
-        both = torch.addcmul(both, found_share, plan[:, None])  # [N,2,P]
-        return plan, torch.minimum(both[:, 0], both[:, 1])
+        routes = view.routes
+        both = torch.bmm(routes.pushed, view.maps)
+        both = torch.addcmul(both, routes.own, plan[:, None])  # [N,2,P]
+        return plan, _Order.apply(*both.unbind(1))[0]
 
 
 class And(NeuralModule):
@@ -205,14 +223,14 @@ class DescribeOne(NeuralModule):
         """Zeros, unless the stack is kept."""
         return tuple(torch.zeros_like(view.maps[:, 0]) for _ in self.writes)
 
-    def describe(self, control: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    def describe(self, control: Tensor, pooled: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """What memory becomes at every step, but for the share of the old memory.
 
-        Takes control [N,T,C] and the knowledge base averaged under each of the ``inputs`` top
-        maps, [N,T,2,D]. Returns the new memory [N,T,D] and the weight [D,D] of the old one.
+        Takes control [N,T,C] and the knowledge base averaged under the top map and under the one
+        below, [N,T,D] each. Returns the new memory [N,T,D] and the weight [D,D] of the old one.
         """
         from_control, from_memory, from_image = self.memory.weight.split(self.widths, dim=1)
-        attended = pooled[:, :, : self.inputs].prod(dim=2)
+        attended = math.prod(pooled[: self.inputs])
         described = l2_normalize(self.control(control) * attended)
         new = linear(control, from_control, self.memory.bias) + linear(described, from_image)
         return new, from_memory

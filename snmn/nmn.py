@@ -23,7 +23,8 @@ from snmn.modules import (
     StepView,
     Transform,
 )
-from snmn.stack import Place, StackPointer
+from snmn.routing import Router
+from snmn.stack import StackPointer
 
 
 @dataclass
@@ -94,17 +95,12 @@ class StackNMN(nn.Module):
         self.register_buffer("validity", self._validity(stack_length), persistent=False)
         no_op = torch.tensor([float(isinstance(module, NoOp)) for module in modules])
         self.register_buffer("no_op", no_op, persistent=False)
-        landing = torch.zeros(len(modules), len(Place))
-        landing[range(len(modules)), [module.lands for module in modules]] = 1.0
-        self.register_buffer("landing", landing, persistent=False)  # [M,5]
-        # For each written map, which module writes it and where.
-        writes = [(m, int(place)) for m, module in enumerate(modules) for place in module.writes]
-        writer, written_place = torch.tensor(writes).unbind(1)
-        self.register_buffer("writer", writer, persistent=False)
-        self.register_buffer("written_place", written_place, persistent=False)
-        self.keeps_memory = [
+        self.router = Router(self.pointer, modules)
+        # NoOp, DescribeOne and DescribeTwo; see `_remember`.
+        keeps_memory = [
             m for m, module in enumerate(modules) if isinstance(module, NoOp | DescribeOne)
         ]
+        self.register_buffer("keeps_memory", torch.tensor(keeps_memory), persistent=False)
 
     def attention_scores(self) -> list[nn.Linear]:
         """The layers that score cells: those of Find, Transform and Scene."""
@@ -134,7 +130,7 @@ class StackNMN(nn.Module):
         pointer = self.pointer.initial(N)
         stacks, pointers, weights, tops, below = [], [], [], [], []
         for plan, probs in zip(plans, module_probs.unbind(1), strict=True):
-            view = StepView(maps, self.pointer.places(pointer), knowledge)
+            view = StepView(maps, self.router(pointer), knowledge)
             step_weights = self._weights(probs, pointer)
             maps, pointer = self._step(view, step_weights, plan)
             stacks.append(maps)
@@ -145,8 +141,7 @@ class StackNMN(nn.Module):
 
         stack, pointer = torch.stack(stacks, dim=1), torch.stack(pointers, dim=1)
         attention = torch.bmm(pointer.flatten(0, 1)[:, None], stack.flatten(0, 1)).view(N, T, P)
-        pooled_below = knowledge.pool(torch.stack(below, dim=1))  # [N,T,D]
-        pooled = torch.stack([torch.stack(tops, dim=1), pooled_below], dim=2)  # [N,T,2,D]
+        pooled = torch.stack(tops, dim=1), knowledge.pool(torch.stack(below, dim=1))
         memory = self._remember(control, torch.stack(weights, dim=1), pooled)
         return Execution(stack=stack, pointer=pointer, attention=attention, memory=memory)
 
@@ -172,32 +167,29 @@ class StackNMN(nn.Module):
             for module, plan in zip(self.neural_modules.values(), plans, strict=True)
             for written in module(view, plan)
         ]
-        # How much of each place every written map replaces: [N,W,L] for W written maps.
-        replaced = view.places.index_select(1, self.written_place)
-        replaced = replaced * weights.index_select(1, self.writer)[..., None]
-        kept = weights.sum(dim=1, keepdim=True) - replaced.sum(dim=1)  # [N,L]
-        written = torch.baddbmm(
-            kept[..., None] * view.maps, replaced.transpose(1, 2), torch.stack(maps, dim=1)
-        )
-        landing = torch.bmm((weights @ self.landing)[:, None], view.places)[:, 0]
-        return written, self.pointer.sharpen(landing)
+        moves = torch.bmm(weights[:, None], view.routes.moves).squeeze(1)  # [N,2L]
+        kept, landing = moves.chunk(2, dim=1)
+        writers = weights.index_select(1, self.router.writer)  # [N,W] for W written maps
+        places = (view.routes.writes * writers[..., None]).mT  # [N,L,W]
+        new = torch.baddbmm(kept[..., None] * view.maps, places, torch.stack(maps, dim=1))
+        return new, self.pointer.sharpen(landing)
 
-    def _remember(self, control: Tensor, weights: Tensor, pooled: Tensor) -> Tensor:
+    def _remember(self, control: Tensor, weights: Tensor, pooled: tuple[Tensor, Tensor]) -> Tensor:
         """The memory [N,D] after all steps; no map ever depends on it.
 
         NoOp keeps memory, the Describes renew it, all other modules set it to zero. Takes
-        control [N,T,C], module weights [N,T,M] and the pooled top two maps [N,T,2,D].
+        control [N,T,C], module weights [N,T,M] and the pooled top two maps, [N,T,D] each.
         """
         describers = [m for m in self.neural_modules.values() if isinstance(m, DescribeOne)]
         renewed, old_weights = zip(*(m.describe(control, pooled) for m in describers), strict=True)
-        describing = [weights[..., m, None] for m in self.keeps_memory[1:]]  # [N,T,1] each
+        shares = weights.index_select(2, self.keeps_memory)  # [N,T,1+2]
+        describing = shares.unsqueeze(-1).unbind(2)[1:]  # [N,T,1] each
         renewed = sum(w * new for w, new in zip(describing, renewed, strict=True))  # [N,T,D]
         old = Collected(torch.cat(old_weights)[None])  # [1,2D,D]
 
         memory = renewed[:, 0]  # The memory before the first step is zero.
-        shares = weights[..., self.keeps_memory].unbind(1)  # [N,1+2] each
-        for new, share in zip(renewed.unbind(1)[1:], shares[1:], strict=True):
-            described = old.products(memory[None]).unflatten(-1, (len(describers), -1))[0]
+        for new, share in zip(renewed.unbind(1)[1:], shares.unbind(1)[1:], strict=True):
+            described = old.products(memory[None]).view(len(memory), len(describers), -1)
             candidates = torch.cat([memory[:, None], described], dim=1)  # [N,1+2,D]
-            memory = torch.baddbmm(new[:, None], share[:, None], candidates)[:, 0]
+            memory = torch.baddbmm(new[:, None], share[:, None], candidates).squeeze(1)
         return memory
