@@ -280,6 +280,9 @@ def _check(config: Config) -> None:
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
+    for key in ("BATCH_SIZE", "QUESTIONS_PER_IMAGE", "MAX_ITER", "LOG_INTERVAL", "VAL_INTERVAL"):
+        if getattr(train, key) < 1:
+            raise ConfigError(f"TRAIN.{key} must be at least 1, not {getattr(train, key)}")
     if not 0 < train.DROPOUT_KEEP_PROB <= 1:
         raise ConfigError("TRAIN.DROPOUT_KEEP_PROB is a probability above 0")
     if not 0 <= train.EMA_DECAY < 1:

@@ -48,10 +48,10 @@ class SNMNTraining(pl.LightningModule):
     beside them for the reader. ``question_types`` and ``expression_types`` name the groups of
     accuracy and precision. After ``test``, ``predictions`` holds a list of batches for each task.
 
-    A model with both tasks makes two updates an iteration, one from a vqa batch and one from a
-    loc batch, with one optimiser, as in the original. Whatever is counted in steps (schedules,
-    ``max_steps``, the step in logs and file names) counts iterations. What both tasks have is
-    logged under two names, with _vqa and _loc at their ends.
+    A model with both tasks makes two updates an iteration, one from a vqa batch and then one from a
+    loc batch, as in the original; both are made by one optimiser. Whatever is counted in steps
+    (schedules, ``max_steps``, the step in logs and file names) counts iterations. What both tasks
+    have is logged under two names, with _vqa and _loc at their ends.
     """
 
     def __init__(
@@ -103,25 +103,32 @@ class SNMNTraining(pl.LightningModule):
         """
         output = self(batch)
         losses = self.loss(output, batch, self.model, self.iteration)
-        losses = {f"loss_{name}": value for name, value in losses.items()}
         total = sum(losses.values(), start=output.memory.new_zeros(()))
-        if stage == "train":
-            losses["entropy"] = module_entropy(output.module_probs).mean()
-        for name, value in (losses | {"loss": total}).items():
-            self._log_batch(f"{stage}/{name}", value, batch, shown=name == "loss")
+        if stage != "train" or self._log_is_due():
+            for name, value in losses.items():
+                self._log_batch(f"{stage}/loss_{name}", value, batch)
+            self._log_batch(f"{stage}/loss", total, batch, shown=stage == "train")
         return total, output
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One update's loss."""
         loss, output = self.shared_step(batch, "train")
-        if batch.task == "vqa":
-            name, right = "accuracy", output.answer_logits.argmax(dim=1) == batch.answer
-        else:
-            name, right = "cell_accuracy", output.cell_scores.argmax(dim=1) == batch.box_cell
-        self._log_batch(f"train/{name}", right.float().mean(), batch, shown=True)
-        self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
+        if self._log_is_due():
+            if batch.task == "vqa":
+                name, right = "accuracy", output.answer_logits.argmax(dim=1) == batch.answer
+            else:
+                name, right = "cell_accuracy", output.cell_scores.argmax(dim=1) == batch.box_cell
+            entropy = module_entropy(output.module_probs).mean()
+            self._log_batch(f"train/{name}", right.float().mean(), batch, shown=True)
+            self._log_batch("train/entropy", entropy, batch)
+            self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
         self._log_iteration(done=self.global_step + 1)
         return loss
+
+    def _log_is_due(self) -> bool:
+        """Whether this iteration is one that loggers show: handing values over is slow."""
+        interval = self.trainer.log_every_n_steps // len(self.tasks)
+        return (self.iteration + 1) % interval == 0
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Losses and accuracies of a validation batch."""
@@ -164,14 +171,14 @@ class SNMNTraining(pl.LightningModule):
             right = layout_correct(output.module_logits, batch.layout)
             self.metrics[f"{stage}_layout_{batch.task}"].update(right)
 
-    def _log_batch(self, name: str, value: Tensor, batch: Batch, *, shown: bool) -> None:
+    def _log_batch(self, name: str, value: Tensor, batch: Batch, *, shown: bool = False) -> None:
         """Log a value of one batch; in a joint model under the name of its task."""
         train = name.startswith("train/")
         self.log(
             self._task_name(name, batch.task),
             value,
             batch_size=len(batch),
-            prog_bar=train and shown,
+            prog_bar=shown,
             on_step=train,
             on_epoch=not train,
         )

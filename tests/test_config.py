@@ -72,6 +72,7 @@ def test_every_shipped_config_builds(path):
             "must be one of linear, quadratic, cosine, constant",
         ),
         ("TRAIN:\n  QUESTIONS_PER_IMAGE: 7\n", "not a multiple"),
+        ("TRAIN:\n  LOG_INTERVAL: 0\n", "TRAIN.LOG_INTERVAL must be at least 1, not 0"),
         ("TRAIN:\n  DROPOUT_KEEP_PROB: 0\n", "probability above 0"),
         (
             "TRAIN:\n  USE_SHARPEN_LOSS: True\n  SHARPEN_SCHEDULE_END: 10\n",

@@ -183,6 +183,14 @@ class TestJoint:
             scales = [sharpen[i] / entropy[i] / 0.1 for i in range(1, STEPS + 1)]
             assert scales == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-4)
 
+    def test_values_of_both_tasks_are_logged_every_so_many_iterations(self, tiny):
+        options = ("TRAIN.LOG_INTERVAL", 2, "EXP_NAME", "seldom")
+        run = run_training(tiny, "joint_gt_layout", *options)
+        often = run_training(tiny, "joint_gt_layout", "EXP_NAME", "often")
+        for name in ("loss_vqa", "loss_loc", "accuracy_vqa", "cell_accuracy_loc"):
+            values = logged(often, f"train/{name}")
+            assert logged(run, f"train/{name}") == {step: values[step] for step in (2, 4)}
+
     def test_resuming_ends_where_an_unbroken_run_does(self, tiny, trained):
         unbroken = trained("joint_gt_layout")
         load = ["LOAD", "True", "CHECKPOINT_FILENAME", unbroken / "step=00000002.ckpt"]
