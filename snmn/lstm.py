@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 
 # grad * out * (1 - out) and grad * (1 - out^2), in one pass each.
 sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+embedding_backward = torch.ops.aten.embedding_dense_backward
 
 FORGET_BIAS = 1.0
 
@@ -54,20 +55,25 @@ class LSTM(nn.Module):
         return gates.unflatten(-1, (self.directions, 4 * self.hidden_dim))
 
     def recur(
-        self, gates: Tensor, active: Sequence[int], state: tuple[Tensor, Tensor] | None = None
+        self,
+        gates: Tensor,
+        rows: Tensor,
+        active: Sequence[int],
+        state: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Run over time: packed gates [B,R,4h] of `project`, ``active`` rows at each step.
+        """Run over time, ``active`` rows at each step.
 
-        ``state`` is (hidden, cell), each [B,N,h], zeros if not given. Returns hidden and cell
-        states after every step, packed alike, [B,R,h].
+        ``gates`` [V,4h] holds input parts of `project`, and packed ``rows`` [B,R] say which of
+        them each step reads. ``state`` is (hidden, cell), each [B,N,h], zeros if not given.
+        Returns hidden and cell states after every step, packed alike, [B,R,h].
         """
         gates = gates.to(self.hidden_weight.dtype)
         if state is None:
-            zeros = gates.new_zeros(gates.shape[0], active[0], self.hidden_dim)
+            zeros = gates.new_zeros(len(rows), active[0], self.hidden_dim)
             state = (zeros, zeros)
         hidden, cell = (part.to(gates.dtype) for part in state)
         with torch.autocast(gates.device.type, enabled=False):
-            return _Recurrence.apply(gates, self.hidden_weight, hidden, cell, tuple(active))
+            return _Recurrence.apply(gates, self.hidden_weight, hidden, cell, rows, tuple(active))
 
 
 def _by_step(active: Sequence[int], *packed: Tensor) -> list[tuple[Tensor, ...]]:
@@ -83,32 +89,46 @@ class _Recurrence(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, active):
-        h = weight.shape[1]
-        activations = torch.empty_like(gates)  # [B,R,4h]
-        hiddens, cells, tanhs = (gates.new_empty(*gates.shape[:2], h) for _ in range(3))
+    def forward(
+        ctx: Any,
+        gates: Tensor,
+        weight: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        rows: Tensor,
+        active: tuple[int, ...],
+    ) -> tuple[Tensor, Tensor]:
+        (B, R), h = rows.shape, weight.shape[1]
+        hiddens, cells = gates.new_empty(B, R, h), gates.new_empty(B, R, h)
+        # Without a backward pass to come, every step may work in the same place.
+        kept = active if any(ctx.needs_input_grad) else None
+        room = R if kept else active[0]
+        activations, tanhs = gates.new_empty(B, room, 4 * h), gates.new_empty(B, room, h)
         write, forget, candidate, output = activations.chunk(4, dim=-1)
-        write_and_forget = activations[..., : 2 * h]
-        all_gates = (gates, activations, write_and_forget, write, forget, candidate, output)
+        work = (activations, activations[..., : 2 * h], write, forget, candidate, output, tanhs)
+        work = _by_step(kept, *work) if kept else [tuple(x[:, :n] for x in work) for n in active]
         previous_hidden, previous_cell = hidden, cell
-        for step in _by_step(active, *all_gates, hiddens, cells, tanhs):
-            given, gate, both, w, f, c, o, hidden_out, cell_out, tanh = step
+        for (row, new_hidden, new_cell), (gate, write_forget, w, f, c, o, tanh) in zip(
+            _by_step(active, rows, hiddens, cells), work, strict=True
+        ):
             n = gate.shape[1]
-            torch.baddbmm(given, previous_hidden[:, :n], weight, out=gate)
-            both.sigmoid_()
+            for index, direction in zip(row, gate, strict=True):
+                torch.index_select(gates, 0, index, out=direction)
+            gate.baddbmm_(previous_hidden[:, :n], weight)
+            write_forget.sigmoid_()
             c.tanh_()
             o.sigmoid_()
-            previous_cell = torch.mul(f, previous_cell[:, :n], out=cell_out).addcmul_(w, c)
+            previous_cell = torch.mul(f, previous_cell[:, :n], out=new_cell).addcmul_(w, c)
             torch.tanh(previous_cell, out=tanh)
-            previous_hidden = torch.mul(o, tanh, out=hidden_out)
-        ctx.active = active
-        ctx.save_for_backward(activations, weight, hidden, cell, hiddens, cells, tanhs)
+            previous_hidden = torch.mul(o, tanh, out=new_hidden)
+        ctx.active, ctx.vocabulary = active, len(gates)
+        ctx.save_for_backward(activations, weight, hidden, cell, rows, hiddens, cells, tanhs)
         return hiddens, cells
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, hidden_grads: Tensor, cell_grads: Tensor):
-        activations, weight, hidden, cell, hiddens, cells, tanhs = ctx.saved_tensors
+        activations, weight, hidden, cell, rows, hiddens, cells, tanhs = ctx.saved_tensors
         active, h = ctx.active, weight.shape[1]
 
         def before(initial: Tensor, states: Tensor) -> Tensor:
@@ -144,4 +164,5 @@ class _Recurrence(Function):
             hidden_grad = torch.bmm(out, weight_t)
             cell_grad = into_cell * f
         weight_grad = torch.bmm(before(hidden, hiddens).transpose(1, 2), gate_grads)
-        return gate_grads, weight_grad, hidden_grad, cell_grad, None
+        gates_grad = embedding_backward(gate_grads, rows, ctx.vocabulary, -1, False)
+        return gates_grad, weight_grad, hidden_grad, cell_grad, None, None

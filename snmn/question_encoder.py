@@ -74,7 +74,7 @@ class QuestionEncoder(nn.Module):
         read = torch.stack([question, question.gather(1, reversal)])  # [2,N,S]
         read = read[:, order].transpose(1, 2)[:, packed]  # [2,R]
         direction = torch.arange(2, device=question.device)[:, None]
-        hidden, _ = self.lstm.recur(F.embedding(2 * read + direction, gates), active)  # [2,R,h]
+        hidden, _ = self.lstm.recur(gates, 2 * read + direction, active)  # [2,R,h]
 
         # Unpack: where each position's forward and backward state lie; padding reads zeros.
         R = hidden.shape[1]

@@ -42,15 +42,16 @@ class QuestionReconstruction(nn.Module):
         inputs = control.module_logits if self.use_logits else control.module_probs
         if self.use_control:
             inputs = torch.cat([inputs, control.control], dim=-1)  # [N,T,M+C]
+        hidden, cell = self._run(self.reader, inputs)  # [1,T*N,D]
         N, S, _ = question.embeddings.shape
-        T = inputs.shape[1]
-        hidden, cell = self.reader.recur(self._gates(self.reader, inputs), [N] * T)  # [1,T*N,D]
-        last = (hidden[:, -N:], cell[:, -N:])
         previous = nn.functional.pad(question.embeddings[:, :-1], (0, 0, 1, 0))  # [N,S,E]
-        states, _ = self.writer.recur(self._gates(self.writer, previous), [N] * S, last)
+        states, _ = self._run(self.writer, previous, (hidden[:, -N:], cell[:, -N:]))
         return self.output(states.view(S, N, -1).transpose(0, 1))
 
     @staticmethod
-    def _gates(lstm: LSTM, inputs: Tensor) -> Tensor:
-        """Packed gates [1,S*N,4h] for inputs [N,S,E], none of which is padding to the LSTM."""
-        return lstm.project(inputs.transpose(0, 1).flatten(0, 1)).transpose(0, 1)
+    def _run(lstm: LSTM, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None):
+        """States [1,S*N,D] after each step of inputs [N,S,E], none of them padding to the LSTM."""
+        N, S, _ = inputs.shape
+        gates = lstm.project(inputs.transpose(0, 1).flatten(0, 1)).squeeze(1)  # [S*N,4h]
+        rows = torch.arange(S * N, device=inputs.device)[None]
+        return lstm.recur(gates, rows, [N] * S, state)
