@@ -4,11 +4,11 @@ import json
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import h5py
 import numpy as np
 
+from snmn.files import UnfailingFile, replacing
 from snmn.imdb import COLUMNS, FORMAT, VOCABULARY, ImdbError
 from snmn.question_source import UNKNOWN
 
@@ -95,23 +95,17 @@ class ImdbWriter:
         """
         if not len(self):
             raise ImdbError(f"no questions to write to {path}")
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(partial, made_from)
-            os.replace(partial, path)
-        except (OSError, RuntimeError) as error:  # HDF5 may report a full disk as either.
+            with replacing(path) as partial, UnfailingFile(partial) as sink:
+                self._write(sink, made_from)
+                sink.check()
+        except OSError as error:
             raise ImdbError(f"cannot write {path} ({error})") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
-    def _write(self, partial: Path, made_from: Mapping) -> None:
+    def _write(self, sink: UnfailingFile, made_from: Mapping) -> None:
         row = {"question": self.max_words, "layout": self.max_steps, "box": 4, "image_size": 2}
         # Aligned, because the reader maps the numbers where they lie.
-        with h5py.File(
-            partial, "w", locking=False, alignment_threshold=0, alignment_interval=8
-        ) as file:
+        with h5py.File(sink, "w", alignment_threshold=0, alignment_interval=8) as file:
             for name, data in self._columns.items():
                 array = np.frombuffer(data, COLUMNS[name])
                 if name in ("box", "image_size") and np.isnan(array).all():
@@ -127,5 +121,3 @@ class ImdbWriter:
             file.attrs["vocabulary"] = VOCABULARY
             file.attrs["question_types"] = json.dumps(self.question_types)
             file.attrs["made_from"] = json.dumps(made_from)
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())

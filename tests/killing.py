@@ -4,13 +4,19 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
+
+from tqdm import tqdm
 
 # Forked, so that nothing is imported again; the tests use one thread, which makes that safe.
 _FORK = multiprocessing.get_context("fork")
 
 
 def _run(function: Callable, deadline: int, calls) -> None:
+    # Progress bars of forked processes share a lock, which a killed one would never give back.
+    tqdm.set_lock(threading.RLock())
+
     def count(frame, event, argument):
         calls.value += 1
         if calls.value == deadline:

@@ -3,7 +3,6 @@ import os
 import pickle
 import random
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from snmn.imdb import Imdb, ImdbError
 from snmn.imdb_writer import ImdbWriter
 from snmn.question_source import EncodedQuestions
 from snmn.vocabulary import ANSWERS, MODULES, UnknownWordError, decode, encode
+from tests.killing import run_and_kill
 from tests.tiny_dataset import image_name, question, write_questions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -171,31 +171,62 @@ def test_equal_questions_give_equal_bytes(tmp_path):
     assert build(tmp_path)[0].read_bytes() == first
 
 
-def test_a_killed_build_leaves_the_old_file_whole(tmp_path):
-    write_questions(tmp_path, QUESTIONS * 1500)
-    target, _ = build(tmp_path)
+@pytest.mark.parametrize("made", ["layouts", "imdb"])
+def test_what_is_killed_leaves_the_old_file_whole(tmp_path, made):
+    write_questions(tmp_path, QUESTIONS * 20)
+    target = write_layouts(tmp_path, "tiny")
+    if made == "imdb":
+        target = build(tmp_path)[0]
+
+    def make():
+        if made == "layouts":
+            write_layouts(tmp_path, "tiny")
+        else:
+            build(tmp_path)
+
     expected = target.read_bytes()
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "--data-dir",
-        str(tmp_path),
-        "--out",
-        str(target.parent),
-    ]
-    chance = random.Random(0)
-    for _ in range(3):
-        target.write_bytes(b"out of date")
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=chance.uniform(0.3, 1.5))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        assert target.read_bytes() in (b"out of date", expected)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    target.write_bytes(b"out of date")
+    total = run_and_kill(make)
     assert target.read_bytes() == expected
-    assert [file.name for file in target.parent.iterdir()] == [target.name]
+    # Most of the work is reading questions; what writes is at the end.
+    chance = random.Random(0)
+    points = [chance.randrange(1, total) for _ in range(4)]
+    points += [total - chance.randrange(1, 200) for _ in range(8)]
+    for at in points:
+        target.write_bytes(b"out of date")
+        run_and_kill(make, at=at)
+        assert target.read_bytes() in (b"out of date", expected)
+    target.write_bytes(b"out of date")
+    make()
+    assert target.read_bytes() == expected
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("made", ["layouts", "imdb"])
+@pytest.mark.parametrize("room", [0, 3000])
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, made, room):
+    write_questions(tmp_path, QUESTIONS * 100)
+    target = write_layouts(tmp_path, "tiny")
+    script = SCRIPT.with_name("get_ground_truth_layout.py")
+    options = ["--data-dir", str(tmp_path)]
+    if made == "imdb":
+        target, script = build(tmp_path)[0], SCRIPT
+        options += ["--out", str(target.parent)]
+    target.write_bytes(b"old")
+    # What does not fit fails the same way with a limit on a file's size as on a full disk.
+    code = (
+        f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({room},) * 2); "
+    )
+    code += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(script), *options], stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 2
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("error: cannot ") and target.name in told
+    assert "Traceback" not in done.stderr
+    assert target.read_bytes() == b"old"
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_script_from_another_folder(tmp_path):

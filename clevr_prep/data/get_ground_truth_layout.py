@@ -10,7 +10,6 @@ file. ``build_clevr_imdb.py`` reads it. ``--loc`` takes the referring expression
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from clevr_prep.data.question_files import (  # noqa: E402
 from clevr_prep.json_stream import JsonArray, JsonStreamError  # noqa: E402
 from clevr_prep.layouts import expert_layout  # noqa: E402
 from clevr_prep.synthetic.programs import ProgramError  # noqa: E402
+from snmn.files import partial_path, put_in_place  # noqa: E402
 
 _REFRESH_EVERY = 1000
 
@@ -41,15 +41,16 @@ def write_layouts(root: Path, split: str) -> Path | None:
     """
     source = questions_path(root, split)
     target = layouts_path(root, split)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with unfinished.open("w") as file:
+        with partial_path(target).open("w") as file:
             info = _write(JsonArray(source, "questions"), file, split)
         if not info["count"]:
             return None
-        unfinished.replace(target)
+        put_in_place(target)
+    except OSError as error:
+        raise DatasetError(f"cannot make {target} of {source.name} ({error})") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        partial_path(target).unlink(missing_ok=True)
     return target
 
 
