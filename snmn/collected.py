@@ -104,6 +104,7 @@ class _Products(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple:
         query, operand = ctx.saved_tensors
+        grad = grad.to(operand.dtype)  # Mixed precision: the product may be shorter.
         if ctx.needs_input_grad[1]:
             ctx.ledger.add(grad, query)
         return torch.bmm(grad, operand) if ctx.needs_input_grad[0] else None, None, None
@@ -122,6 +123,7 @@ class _Mixtures(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple:
         weights, operand = ctx.saved_tensors
+        grad = grad.to(operand.dtype)
         if ctx.needs_input_grad[1]:
             ctx.ledger.add(weights, grad)
         gradient = torch.bmm(grad, operand.transpose(1, 2)) if ctx.needs_input_grad[0] else None

@@ -71,6 +71,7 @@ class KnowledgeBase:
         with the cells and with their squares. ``weight`` [out,D], ``bias`` [out] with out = 1,
         or K = 1 and one row of scores for each of several outputs: [N,out,P].
         """
+        query = query.to(self.dtype)
         operands = self.cells, self._squares
         if torch.compiler.is_compiling():
             return _score(query, weight, bias, *operands)[0]
@@ -78,7 +79,7 @@ class KnowledgeBase:
 
     def score_unmodulated(self, weight: Tensor, bias: Tensor) -> Tensor:
         """Score every cell by itself, weight . norm(cell) + bias: [N,P] for weight [1,D]."""
-        ones = torch.ones_like(weight, dtype=self.dtype).expand(len(self.cells), 1, -1)  # [I,1,D]
+        ones = torch.ones_like(weight).expand(len(self.cells), 1, -1)  # [I,1,D]
         scores = self.score(ones, weight, bias).squeeze(1)  # [I,P]
         return scores.repeat_interleave(self.questions_per_image, dim=0)
 

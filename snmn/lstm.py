@@ -54,6 +54,7 @@ class LSTM(nn.Module):
         gates = torch.addmm(bias.flatten(), inputs, weight)
         return gates.unflatten(-1, (self.directions, 4 * self.hidden_dim))
 
+    @torch.compiler.disable  # Its steps follow the lengths of each batch.
     def recur(
         self,
         gates: Tensor,

@@ -129,20 +129,23 @@ class StackNMN(nn.Module):
         maps = knowledge.cells.new_zeros(N, L, P, dtype=knowledge.dtype)
         pointer = self.pointer.initial(N)
         stacks, pointers, weights, tops, below = [], [], [], [], []
-        for plan, probs in zip(plans, module_probs.unbind(1), strict=True):
-            view = StepView(maps, self.router(pointer), knowledge)
-            step_weights = self._weights(probs, pointer)
-            maps, pointer = self._step(view, step_weights, plan)
-            stacks.append(maps)
-            pointers.append(pointer)
-            weights.append(step_weights)
-            tops.append(view.pooled_top)
-            below.append(view.top_two[:, 1])
+        # The stack is written to T times: in full precision, also where the rest is not.
+        with torch.autocast(maps.device.type, enabled=False):
+            for plan, probs in zip(plans, module_probs.to(maps.dtype).unbind(1), strict=True):
+                view = StepView(maps, self.router(pointer), knowledge)
+                step_weights = self._weights(probs, pointer)
+                maps, pointer = self._step(view, step_weights, plan)
+                stacks.append(maps)
+                pointers.append(pointer)
+                weights.append(step_weights)
+                tops.append(view.pooled_top)
+                below.append(view.top_two[:, 1])
+            stack, pointer = torch.stack(stacks, dim=1), torch.stack(pointers, dim=1)
+            attention = torch.bmm(pointer.flatten(0, 1)[:, None], stack.flatten(0, 1))
 
-        stack, pointer = torch.stack(stacks, dim=1), torch.stack(pointers, dim=1)
-        attention = torch.bmm(pointer.flatten(0, 1)[:, None], stack.flatten(0, 1)).view(N, T, P)
         pooled = torch.stack(tops, dim=1), knowledge.pool(torch.stack(below, dim=1))
         memory = self._remember(control, torch.stack(weights, dim=1), pooled)
+        attention = attention.view(N, T, P)
         return Execution(stack=stack, pointer=pointer, attention=attention, memory=memory)
 
     def _weights(self, probs: Tensor, pointer: Tensor) -> Tensor:
