@@ -14,6 +14,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from config import Config, check_heads, load_config, splits, stored_data, to_dict
+from snmn.allocation import keep_freed_memory
 from snmn.checkpoint import check_model, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule
 from snmn.predictions import prediction_rows, score_table, write_csv
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     given = parse(arguments)
     quiet_lightning()
+    keep_freed_memory()
     config, notes = load_config(given.config, given.overrides)
     for note in notes:
         print(f"note: {note}")

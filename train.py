@@ -33,6 +33,7 @@ from config import (
     tasks,
     to_dict,
 )
+from snmn.allocation import keep_freed_memory
 from snmn.checkpoint import CheckpointError, check_model, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule, DataError, TaskData
 from snmn.ema import ExponentialMovingAverage
@@ -172,6 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     given = parse(arguments)
     quiet_lightning()
+    keep_freed_memory()
     config, notes = load_config(given.config, given.overrides)
     for note in notes:
         print(f"note: {note}")

@@ -109,10 +109,13 @@ class Controller(nn.Module):
         )
 
     def _attend(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Word attention [N,S] of one step from its logits (equation 3), 0 on padding."""
+        """Word attention [N,S] of one step from its logits (equation 3).
+
+        Over the true words; without normalize_attention (NORMALIZE_ATT) over padding as well.
+        """
         if self.normalize_attention:
-            return torch.softmax(logits.masked_fill(~mask, -torch.inf), dim=1)
-        return torch.softmax(logits, dim=1) * mask
+            logits = logits.masked_fill(~mask, -torch.inf)
+        return torch.softmax(logits, dim=1)
 
     def _module_probs(self, logits: Tensor) -> Tensor:
         """Module probabilities [N,T,M] (equation 2)."""

@@ -1,5 +1,9 @@
 """What makes the model fast does not change what it learns or says."""
 
+import platform
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -128,3 +132,14 @@ def test_compiled_model_is_the_same():
         strict=True,
     ):
         torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_memory_is_kept_where_the_c_library_can():
+    result = subprocess.run(
+        [sys.executable, "-c", "from snmn.allocation import keep_freed_memory as k; print(k())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert result.stdout.strip() == str(platform.libc_ver()[0] == "glibc")
