@@ -135,8 +135,8 @@ class SNMNTraining(pl.LightningModule):
         _, output = self.shared_step(batch, "val")
         self._count(batch, output, "val")
 
-    def test_step(self, batch: Batch, index: int) -> None:
-        """The same for a test batch; predictions are kept."""
+    def test_step(self, batch: Batch, index: int) -> dict[str, SNMNOutput]:
+        """The same for a test batch; predictions are kept, and callbacks are given the output."""
         _, output = self.shared_step(batch, "test")
         self._count(batch, output, "test")
         kept = {
@@ -151,6 +151,7 @@ class SNMNTraining(pl.LightningModule):
         kept["confidence"], kept["predicted"] = scores.softmax(dim=1).max(dim=1)
         kept = {name: value.cpu() for name, value in kept.items()}
         self.predictions.setdefault(batch.task, []).append(kept)
+        return {"output": output}
 
     def predicted_boxes(self, batch: Batch, output: SNMNOutput) -> Tensor:
         """Boxes [N,4] in pixels, at the best cell of each image."""
