@@ -17,7 +17,11 @@ def _run(function: Callable, deadline: int, calls) -> None:
     # Progress bars of forked processes share a lock, which a killed one would never give back.
     tqdm.set_lock(threading.RLock())
 
+    process = os.getpid()
+
     def count(frame, event, argument):
+        if os.getpid() != process:
+            return  # A worker of the function's own.
         calls.value += 1
         if calls.value == deadline:
             os.kill(os.getpid(), signal.SIGKILL)

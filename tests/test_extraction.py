@@ -136,9 +136,10 @@ def test_loc_takes_the_splits_of_clevr_ref(dataset, weights, tmp_path):
     assert sorted(path.name for path in (tmp_path / "clevr").iterdir()) == ["train", "val"]
 
 
-def test_extraction_killed_at_any_point_ends_in_the_same_store(dataset, weights, tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    total = run_and_kill(lambda: run(dataset, weights, whole))
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_extraction_killed_at_any_point_ends_in_the_same_store(dataset, weights, tmp_path, workers):
+    whole, out, options = tmp_path / "whole", tmp_path / "out", ["--workers", workers]
+    total = run_and_kill(lambda: run(dataset, weights, whole, *options))
     expected = contents(whole)
     assert len(expected) == 4
     chance = random.Random(0)
@@ -146,7 +147,7 @@ def test_extraction_killed_at_any_point_ends_in_the_same_store(dataset, weights,
     while killed < 8:
         # Each run goes on where the one before it was killed, until one comes to the end.
         at = chance.randrange(1, total)
-        if run_and_kill(lambda: run(dataset, weights, out), at=at) < at:
+        if run_and_kill(lambda: run(dataset, weights, out, *options), at=at) < at:
             assert contents(out) == expected
             shutil.rmtree(out)
             continue

@@ -43,8 +43,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data-dir", type=Path, metavar="ROOT", help=f"dataset root {roots}")
     add("--out", type=Path, help=f"folder of the stores (default: {DEFAULT_OUT}/<backbone>)")
     add("--backbone", choices=BACKBONES, default="resnet101_c4", help=backbones)
-    add("--weights", type=Path, help="file with the backbone's state dict")
-    add("--preprocess", help="imagenet (default) or caffe (mean only) for ResNet")
+    add(
+        "--weights",
+        type=Path,
+        help="file with torchvision's resnet101 state dict, or cellnet's (default: torchvision's "
+        "ImageNet weights, downloaded once; those that come with cellnet)",
+    )
+    add(
+        "--preprocess",
+        help="for ResNet, imagenet (default) or caffe: subtract the mean only, to match features "
+        "of the earlier codebases",
+    )
     add("--split", nargs="+", action="extend", help="splits to do (default: all)")
     add("--limit", type=int, help="only the first so many images of each split")
     add("--any-size", action="store_true", help="also take images not as large as the others")
@@ -62,7 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--compression",
         choices=COMPRESSIONS,
         default="none",
-        help="zstd saves a third to two thirds of the disk but is read more slowly; it needs the "
+        help="zstd takes a third to two thirds of the disk but is read more slowly; it needs the "
         "package hdf5plugin (default: %(default)s)",
     )
     add(

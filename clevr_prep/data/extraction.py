@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from clevr_prep.backbones import BACKBONES, Backbone, BackboneError
 from clevr_prep.data.images import ImageFiles
+from clevr_prep.workers import end_with_parent
 from snmn.feature_store import FeatureWriter
 from snmn.feature_writer import DEFAULT_SHARD_SIZE
 
@@ -44,6 +45,11 @@ def grouped(
 def _as_it_is(item):
     """Keeps the loader from making each image a tensor with a file of shared memory of its own."""
     return item
+
+
+def _begin_worker(number: int) -> None:
+    # Left alone after a kill, a worker would wait for ever to hand over its images.
+    end_with_parent()
 
 
 def extract(
@@ -95,6 +101,7 @@ def extract(
             num_workers=workers,
             prefetch_factor=2 * batch_size if workers else None,
             collate_fn=_as_it_is,
+            worker_init_fn=_begin_worker,
         )
         done = len(images) - len(missing)
         with tqdm(

@@ -5,16 +5,14 @@ import functools
 import json
 import multiprocessing
 import os
-import signal
 import sys
-import threading
-import time
 from dataclasses import asdict
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ..workers import end_with_parent
 from .chunks import (
     CHUNK,
     SPLITS,
@@ -103,21 +101,13 @@ def _work(board, turns, place, errors, todo, make) -> None:
     """A worker process: takes one chunk after another until none is left.
 
     `board[place]` counts its images; nobody else writes there, so no lock is needed. `turns`
-    counts the chunks given out. Interrupts are the parent's business, but a worker does not
-    outlive its parent, however that ends.
+    counts the chunks given out.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
+    end_with_parent()
 
     def tick():
         board[place] += 1
 
-    threading.Thread(target=watch, daemon=True).start()
     try:
         while True:
             with turns.get_lock():
