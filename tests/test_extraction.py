@@ -178,6 +178,16 @@ def test_a_full_disk_keeps_what_is_whole(dataset, weights, tmp_path, capfd):
     assert len(FeatureStore(out / "train")) == 10
 
 
+def test_too_little_disk_is_said_before_the_work(dataset, weights, tmp_path, capsys, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    need = 3 * 14 * 14 * 256 * 2
+    for free in (need, need - 1):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, f=free: usage._replace(free=f))
+        out = tmp_path / str(free)
+        assert run(dataset, weights, out, "--split", "val") == 0
+        assert ("warning: " in capsys.readouterr().err) == (free < need)
+
+
 def test_compressed_and_bfloat16_features(dataset, weights, tmp_path):
     assert run(dataset, weights, tmp_path / "plain", "--split", "val") == 0
     options = ["--split", "val", "--compression", "zstd"]

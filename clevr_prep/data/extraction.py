@@ -3,6 +3,8 @@
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -103,13 +105,14 @@ def extract(
             collate_fn=_as_it_is,
             worker_init_fn=_begin_worker,
         )
+        cast = partial(torch.autocast, device.type, torch.bfloat16)
         done = len(images) - len(missing)
         with tqdm(
             total=len(images), initial=done, desc=title, unit="image", dynamic_ncols=True
         ) as bar:
             for names, pixels in grouped(loader, writer, batch_size, failures, bar):
                 inputs = backbone.normalise(torch.from_numpy(np.stack(pixels)).to(device))
-                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                with cast() if precision == "bfloat16" else nullcontext():
                     features = backbone(inputs)
                 writer.add(names, features.to(getattr(torch, dtype)).cpu().numpy())
                 bar.update(len(names))
