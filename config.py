@@ -155,6 +155,16 @@ class Test:
     BATCH_SIZE: int = 64
     USE_EMA: bool = True
     RESULT_DIR: str = "./results/%s/"  # %s is EXP_NAME
+    DATA_DIR: str = "./clevr_prep/clevr_dataset"  # (ours) images, scenes, questions; to explain
+    DATA_DIR_LOC: str = "./clevr_prep/clevr_loc_dataset"  # (ours) the same of expressions
+    NUM_VIS: int = 0  # figures, one a question
+    VIS_SEPARATE_CORRECTNESS: bool = False  # draw so many correct and incorrect ones instead:
+    NUM_VIS_CORRECT: int = 100
+    NUM_VIS_INCORRECT: int = 100
+    VIS_DIR_PREFIX: str = "vis"  # folder of the figures
+    VIS_SHOW_ANSWER: bool = True
+    VIS_SHOW_STACK: bool = True
+    VIS_SHOW_IMG: bool = True
 
 
 @dataclass

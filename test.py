@@ -1,14 +1,23 @@
-"""Test a checkpoint.
+"""Test a checkpoint: how often it is right, and on request how it got there.
 
     python test.py configs/vqa_gt_layout.yaml runs/vqa_gt_layout/last.ckpt
-    python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT TEST.SPLIT_VQA test
+    python test.py configs/vqa_gt_layout.yaml CHECKPOINT --split test
+    python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --figures 20 --separate
+    python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --batches 3 TEST.BATCH_SIZE 100
 
-Prints accuracy by question type, precision by type of expression, or both, and writes every
-prediction to predictions.csv under TEST.RESULT_DIR. Tests the moving average of the weights unless
-TEST.USE_EMA is False.
+Prints accuracy by question type, precision by type of expression, or both, with 95% confidence
+intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
+
+    predictions.csv               one line a question
+    summary.json                  all that is printed, the confusion of layouts, calibration
+    CLEVR_<split>_answers.txt     questions only: the predicted answers, one a line
+    vis/                          with --figures: how the model went about it, step by step
+
+Tests the moving average of the weights unless --raw.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -17,8 +26,11 @@ from config import Config, check_heads, load_config, splits, stored_data, to_dic
 from snmn.allocation import keep_freed_memory
 from snmn.checkpoint import check_model, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule
-from snmn.predictions import prediction_rows, score_table, write_csv
+from snmn.figure_writer import FigurePlan, FigureWriter
+from snmn.imdb import Imdb
+from snmn.predictions import in_order, prediction_rows, write_answers, write_csv
 from snmn.published import loss_arguments
+from snmn.scores import score_table, summarise
 from snmn.training import SNMNTraining, quiet_lightning
 from train import run
 
@@ -47,6 +59,61 @@ def build_data(config: Config) -> CLEVRDataModule:
     )
 
 
+def result_folders(config: Config) -> dict[str, Path]:
+    """Where the results of each task's split go."""
+    root = Path(config.TEST.RESULT_DIR.replace("%s", config.EXP_NAME).replace("%08d", ""))
+    return {task: root / split for task, split in splits(config, config.TEST).items()}
+
+
+def datasets(config: Config) -> dict[str, Path]:
+    """The dataset folder of each task: its images, scenes and questions."""
+    return {"vqa": Path(config.TEST.DATA_DIR), "loc": Path(config.TEST.DATA_DIR_LOC)}
+
+
+def build_figures(config: Config) -> FigureWriter | None:
+    """What draws figures, if the configuration asks for any."""
+    test = config.TEST
+    if not (test.NUM_VIS or test.VIS_SEPARATE_CORRECTNESS):
+        return None
+    plan = FigurePlan(
+        count=test.NUM_VIS,
+        separate=test.VIS_SEPARATE_CORRECTNESS,
+        correct=test.NUM_VIS_CORRECT,
+        incorrect=test.NUM_VIS_INCORRECT,
+        show_answer=test.VIS_SHOW_ANSWER,
+        show_stack=test.VIS_SHOW_STACK,
+        show_image=test.VIS_SHOW_IMG,
+    )
+    folders = {task: path / test.VIS_DIR_PREFIX for task, path in result_folders(config).items()}
+    images = {
+        task: datasets(config)[task] / "images" / split
+        for task, split in splits(config, test).items()
+    }
+    return FigureWriter(plan, folders=folders, images=images)
+
+
+def report(folder: Path, imdb: Imdb, batches: list[dict], about: dict) -> None:
+    """Print one task's scores and write its files; ``about`` is put at the summary's head."""
+    rows = prediction_rows(batches, imdb)
+    columns = in_order(batches)
+    seen = columns["question_index"].numpy()
+    expert = None if imdb.layout is None else imdb.layout[seen]
+    summary = about | summarise(rows, columns["layout"].numpy(), expert)
+    answers = imdb.image_size is None
+    write_csv(folder / "predictions.csv", rows)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    written = ["predictions.csv", "summary.json"]
+    if answers and len(rows) == len(imdb):
+        written.append(f"CLEVR_{folder.name}_answers.txt")
+        write_answers(folder / written[-1], rows)
+    some = "" if len(rows) == len(imdb) else f", {len(rows)} of {len(imdb)} questions"
+    print(
+        f"\n{about['experiment']} on {folder.name}{some}\n{score_table(summary, answers=answers)}"
+    )
+    print(f"predictions: {folder / 'predictions.csv'}")
+    print(f"also in {folder}: {', '.join(written[1:])}")
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -55,7 +122,39 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("config", help="yaml file of the experiment")
     parser.add_argument("checkpoint", help="file made by train.py or snmn.convert")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--split", help="val, test, ...; of expressions loc_val, ... (TEST.SPLIT_VQA, SPLIT_LOC)"
+    )
+    parser.add_argument("--out", metavar="RESULTS", help="folder of results (TEST.RESULT_DIR)")
+    parser.add_argument("--raw", action="store_true", help="the raw weights (TEST.USE_EMA False)")
+    parser.add_argument(
+        "--figures", type=int, metavar="N", help="draw the first N questions (TEST.NUM_VIS)"
+    )
+    parser.add_argument(
+        "--separate",
+        action="store_true",
+        help="with --figures: the first N correct and the first N incorrect ones",
+    )
+    parser.add_argument("--batches", type=int, metavar="N", help="stop after so many batches")
+    return parser.parse_intermixed_args(arguments)
+
+
+def option_overrides(given: argparse.Namespace) -> list[str]:
+    """The KEY VALUE pairs that the command's options stand for."""
+    pairs: list[str] = []
+    if given.split:
+        pairs += ["TEST.SPLIT_VQA", given.split, "TEST.SPLIT_LOC", f"loc_{given.split}"]
+    if given.out:
+        pairs += ["TEST.RESULT_DIR", f"{given.out}/%s/"]
+    if given.raw:
+        pairs += ["TEST.USE_EMA", "False"]
+    if given.figures is not None:
+        pairs += ["TEST.NUM_VIS", str(given.figures)]
+    if given.separate:
+        number = str(given.figures or 0)
+        pairs += ["TEST.VIS_SEPARATE_CORRECTNESS", "True"]
+        pairs += ["TEST.NUM_VIS_CORRECT", number, "TEST.NUM_VIS_INCORRECT", number]
+    return pairs
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -63,23 +162,33 @@ def main(arguments: list[str] | None = None) -> None:
     given = parse(arguments)
     quiet_lightning()
     keep_freed_memory()
-    config, notes = load_config(given.config, given.overrides)
+    config, notes = load_config(given.config, [*given.overrides, *option_overrides(given)])
     for note in notes:
         print(f"note: {note}")
     check_heads(config)
     training = load_training(config, given.checkpoint)
     data = build_data(config)
+    figures = build_figures(config)
     trainer = pl.Trainer(
-        devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        limit_test_batches=given.batches,
+        callbacks=[figures] if figures else [],
     )
     trainer.test(training, datamodule=data, verbose=False)
-    directory = Path(config.TEST.RESULT_DIR.replace("%s", config.EXP_NAME).replace("%08d", ""))
-    for task, split in splits(config, config.TEST).items():
-        rows = prediction_rows(training.predictions[task], data.questions("test")[task])
-        path = directory / split / "predictions.csv"
-        write_csv(path, rows)
-        print(f"\n{config.EXP_NAME} on {split}\n{score_table(rows)}")
-        print(f"predictions: {path}")
+    about = {
+        "experiment": config.EXP_NAME,
+        "checkpoint": given.checkpoint,
+        "weights": "moving average" if config.TEST.USE_EMA else "raw",
+    }
+    for task, folder in result_folders(config).items():
+        if task in training.predictions:
+            imdb, batches = data.questions("test")[task], training.predictions[task]
+            report(folder, imdb, batches, about | {"split": folder.name})
+    for folder, count in sorted(figures.drawn.items()) if figures else ():
+        print(f"figures: {count} in {folder}")
 
 
 if __name__ == "__main__":
