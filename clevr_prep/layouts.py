@@ -30,13 +30,13 @@ def _family(node: Node) -> str:
     return node.function.partition("_")[0]
 
 
-def _walk(nodes: list[Node], index: int) -> list[str]:
-    """Module names of the tree below a node, in post-order.
+def _walk(nodes: list[Node], index: int) -> list[tuple[str, int]]:
+    """Module names of the tree below a node, in post-order, each with its node.
 
     A node used twice is walked twice: a stack machine has to compute it again.
     """
     node = nodes[index]
-    modules = []
+    modules: list[tuple[str, int]] = []
     for source in node.inputs:
         # _DescribeTwo compares two attention maps itself, so the count or query that the
         # program puts in between has no module.
@@ -44,8 +44,25 @@ def _walk(nodes: list[Node], index: int) -> list[str]:
             source = nodes[source].inputs[0]
         modules += _walk(nodes, source)
     if node.function != "unique":
-        modules.append(_MODULE_OF[_family(node)])
+        modules.append((_MODULE_OF[_family(node)], index))
     return modules
+
+
+def expert_steps(program: Sequence[dict]) -> list[tuple[str, int]]:
+    """Module names of `expert_layout`, each with the program node whose result it computes."""
+    nodes, order = parse_program(program)
+    steps: list[tuple[str, int]] = []
+    for module, index in _walk(nodes, order[-1]):
+        if module == "_Filter" and steps:
+            before = steps[-1][0]
+            if before == "_Scene":
+                steps[-1] = "_Find", index
+                continue
+            if before in ("_Find", "_Filter"):
+                steps[-1] = before, index
+                continue
+        steps.append((module, index))
+    return steps
 
 
 def expert_layout(program: Sequence[dict]) -> list[str]:
@@ -54,17 +71,7 @@ def expert_layout(program: Sequence[dict]) -> list[str]:
     ``_Scene`` with the ``_Filter`` after it is one ``_Find``; a ``_Filter`` after ``_Find`` or
     ``_Filter`` is merged into it. Raises ``ProgramError`` for a malformed program.
     """
-    nodes, order = parse_program(program)
-    layout: list[str] = []
-    for module in _walk(nodes, order[-1]):
-        if module == "_Filter" and layout:
-            if layout[-1] == "_Scene":
-                layout[-1] = "_Find"
-                continue
-            if layout[-1] in ("_Find", "_Filter"):
-                continue
-        layout.append(module)
-    return layout
+    return [module for module, _ in expert_steps(program)]
 
 
 def pad_layout(layout: Sequence[str], length: int) -> list[str]:

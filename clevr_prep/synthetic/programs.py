@@ -158,7 +158,7 @@ def execute(program: Sequence[dict], scene: dict | SceneMasks) -> str:
     nodes, order = parse_program(program)
     if _kind(nodes[order[-1]]) in ("set", "object"):
         raise _fail(order[-1], nodes[order[-1]].function, "its result is not an answer")
-    answer = _run(nodes, order, scene)
+    answer = _run(nodes, order, scene)[order[-1]]
     if isinstance(answer, bool):
         return "yes" if answer else "no"
     return str(answer)
@@ -169,22 +169,30 @@ def find_referent(program: Sequence[dict], scene: dict | SceneMasks) -> int:
     nodes, order = parse_program(program)
     if _kind(nodes[order[-1]]) != "object":
         raise _fail(order[-1], nodes[order[-1]].function, "its result is not an object")
-    return _run(nodes, order, scene)
+    return _run(nodes, order, scene)[order[-1]]
+
+
+def node_results(program: Sequence[dict], scene: dict | SceneMasks) -> dict[int, object]:
+    """The result of each node that the answer depends on; see ``execute``.
+
+    Sets of objects are bit sets, an object is its index, counts are integers.
+    """
+    return _run(*parse_program(program), scene)
 
 
 def _kind(node: Node) -> str:
     return _SIGNATURES[node.function][1]
 
 
-def _run(nodes: list[Node], order: list[int], scene: dict | SceneMasks):
-    """The result of the root; sets are bit sets, objects indices."""
+def _run(nodes: list[Node], order: list[int], scene: dict | SceneMasks) -> dict:
+    """The results of all nodes in order; sets are bit sets, objects indices."""
     masks = scene if isinstance(scene, SceneMasks) else SceneMasks(scene)
     results = {}
     for index in order:
         function, inputs, value = nodes[index]
         given = [results[source] for source in inputs]
         results[index] = _apply(index, function, given, value, masks)
-    return results[order[-1]]
+    return results
 
 
 def _apply(index: int, function: str, given: list, value: str | None, masks: SceneMasks):
