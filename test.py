@@ -3,6 +3,7 @@
     python test.py configs/vqa_gt_layout.yaml runs/vqa_gt_layout/last.ckpt
     python test.py configs/vqa_gt_layout.yaml CHECKPOINT --split test
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --figures 20 --separate
+    python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --explain
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --batches 3 TEST.BATCH_SIZE 100
 
 Prints accuracy by question type, precision by type of expression, or both, with 95% confidence
@@ -12,6 +13,10 @@ intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
     summary.json                  all that is printed, the confusion of layouts, calibration
     CLEVR_<split>_answers.txt     questions only: the predicted answers, one a line
     vis/                          with --figures: how the model went about it, step by step
+    reliability.png               with --explain: accuracy against confidence
+
+--explain asks whether what the model shows is what it does, on data with scene annotations and
+programs (TEST.DATA_DIR, TEST.DATA_DIR_LOC); snmn/explanation.py defines the measures.
 
 Tests the moving average of the weights unless --raw.
 """
@@ -22,10 +27,15 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from config import Config, check_heads, load_config, splits, stored_data, to_dict
+from clevr_prep.annotations import Annotations
+from clevr_prep.data.question_files import DatasetError
+from config import Config, ConfigError, check_heads, load_config, splits, stored_data, to_dict
 from snmn.allocation import keep_freed_memory
+from snmn.calibration import reliability_plot
 from snmn.checkpoint import check_model, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule
+from snmn.explainer import Explainer
+from snmn.explanation import explanation_table
 from snmn.figure_writer import FigurePlan, FigureWriter
 from snmn.imdb import Imdb
 from snmn.predictions import in_order, prediction_rows, write_answers, write_csv
@@ -92,17 +102,36 @@ def build_figures(config: Config) -> FigureWriter | None:
     return FigureWriter(plan, folders=folders, images=images)
 
 
-def report(folder: Path, imdb: Imdb, batches: list[dict], about: dict) -> None:
-    """Print one task's scores and write its files; ``about`` is put at the summary's head."""
+def build_explainer(config: Config) -> Explainer:
+    """What compares the model's steps with the scenes and programs of the dataset."""
+    try:
+        annotations = {
+            task: Annotations(datasets(config)[task], split)
+            for task, split in splits(config, config.TEST).items()
+        }
+    except DatasetError as error:
+        raise ConfigError(f"{error}; TEST.DATA_DIR or TEST.DATA_DIR_LOC names them") from None
+    return Explainer({task: found.truth for task, found in annotations.items()})
+
+
+def report(folder: Path, imdb: Imdb, batches: list[dict], about: dict, explained: dict) -> None:
+    """Print one task's scores and write its files.
+
+    ``about`` is put at the summary's head. ``explained`` is the task's explanation if there is one.
+    """
     rows = prediction_rows(batches, imdb)
     columns = in_order(batches)
     seen = columns["question_index"].numpy()
     expert = None if imdb.layout is None else imdb.layout[seen]
-    summary = about | summarise(rows, columns["layout"].numpy(), expert)
+    summary = about | summarise(rows, columns["layout"].numpy(), expert) | explained
     answers = imdb.image_size is None
     write_csv(folder / "predictions.csv", rows)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     written = ["predictions.csv", "summary.json"]
+    if explained and summary["accuracy"]:
+        written.append("reliability.png")
+        title = f"{about['experiment']} on {folder.name}"
+        reliability_plot(summary["calibration"], title=title).save(folder / written[-1])
     if answers and len(rows) == len(imdb):
         written.append(f"CLEVR_{folder.name}_answers.txt")
         write_answers(folder / written[-1], rows)
@@ -110,6 +139,8 @@ def report(folder: Path, imdb: Imdb, batches: list[dict], about: dict) -> None:
     print(
         f"\n{about['experiment']} on {folder.name}{some}\n{score_table(summary, answers=answers)}"
     )
+    if explained:
+        print(f"\n{explanation_table(explained['explanation'])}\n")
     print(f"predictions: {folder / 'predictions.csv'}")
     print(f"also in {folder}: {', '.join(written[1:])}")
 
@@ -134,6 +165,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--separate",
         action="store_true",
         help="with --figures: the first N correct and the first N incorrect ones",
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="compare what the model shows with the scenes"
     )
     parser.add_argument("--batches", type=int, metavar="N", help="stop after so many batches")
     return parser.parse_intermixed_args(arguments)
@@ -169,13 +203,14 @@ def main(arguments: list[str] | None = None) -> None:
     training = load_training(config, given.checkpoint)
     data = build_data(config)
     figures = build_figures(config)
+    explainer = build_explainer(config) if given.explain else None
     trainer = pl.Trainer(
         devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         limit_test_batches=given.batches,
-        callbacks=[figures] if figures else [],
+        callbacks=[callback for callback in (figures, explainer) if callback],
     )
     trainer.test(training, datamodule=data, verbose=False)
     about = {
@@ -186,7 +221,10 @@ def main(arguments: list[str] | None = None) -> None:
     for task, folder in result_folders(config).items():
         if task in training.predictions:
             imdb, batches = data.questions("test")[task], training.predictions[task]
-            report(folder, imdb, batches, about | {"split": folder.name})
+            explained = {}
+            if explainer:
+                explained["explanation"] = explainer.explanations[task].summary()
+            report(folder, imdb, batches, about | {"split": folder.name}, explained)
     for folder, count in sorted(figures.drawn.items()) if figures else ():
         print(f"figures: {count} in {folder}")
 

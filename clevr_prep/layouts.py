@@ -30,29 +30,37 @@ def _family(node: Node) -> str:
     return node.function.partition("_")[0]
 
 
-def _walk(nodes: list[Node], index: int) -> list[tuple[str, int]]:
+def _walk(nodes: list[Node], index: int, swapped: frozenset[int]) -> list[tuple[str, int]]:
     """Module names of the tree below a node, in post-order, each with its node.
+
+    The second input of a node in ``swapped`` comes before its first one.
 
     A node used twice is walked twice: a stack machine has to compute it again.
     """
     node = nodes[index]
     modules: list[tuple[str, int]] = []
-    for source in node.inputs:
+    for source in reversed(node.inputs) if index in swapped else node.inputs:
         # _DescribeTwo compares two attention maps itself, so the count or query that the
         # program puts in between has no module.
         if _family(node) in _COMPARISONS:
             source = nodes[source].inputs[0]
-        modules += _walk(nodes, source)
+        modules += _walk(nodes, source, swapped)
     if node.function != "unique":
         modules.append((_MODULE_OF[_family(node)], index))
     return modules
 
 
-def expert_steps(program: Sequence[dict]) -> list[tuple[str, int]]:
-    """Module names of `expert_layout`, each with the program node whose result it computes."""
+def expert_steps(
+    program: Sequence[dict], *, swapped: frozenset[int] = frozenset()
+) -> list[tuple[str, int]]:
+    """Module names of `expert_layout`, each with the program node whose result it computes.
+
+    ``swapped`` are nodes of two inputs that are to be computed second one first: another layout
+    of the same program.
+    """
     nodes, order = parse_program(program)
     steps: list[tuple[str, int]] = []
-    for module, index in _walk(nodes, order[-1]):
+    for module, index in _walk(nodes, order[-1], swapped):
         if module == "_Filter" and steps:
             before = steps[-1][0]
             if before == "_Scene":

@@ -39,18 +39,15 @@ def reliability(confidences: Sequence[float], correct: Sequence[int]) -> dict:
 def reliability_plot(calibration: dict, *, title: str) -> Image.Image:
     """Accuracy against confidence, a bar for each bin of `reliability`, and the diagonal.
 
-    Below it, what share of the predictions each bin has.
+    Dots stand at a bin's mean confidence. Below, what share of the predictions each bin has.
     """
-    side, left, top, share_height = 300, 56, 40, 60
+    side, left, top, share_height = 300, 56, 70, 60
     image = Image.new("RGB", (left + side + 20, top + side + share_height + 70), "white")
     draw = ImageDraw.Draw(image)
     text, small = font(13), font(11)
-    draw.text(
-        (left, 10),
-        f"{title}: expected calibration error {calibration['ece']:.3f}",
-        fill="black",
-        font=text,
-    )
+    draw.text((14, 8), title, fill="black", font=text)
+    error = f"expected calibration error {calibration['ece']:.3f}"
+    draw.text((14, 26), error, fill="black", font=small)
     bottom = top + side
     base = bottom + 10 + share_height
     total = max(1, sum(entry["predictions"] for entry in calibration["bins"]))
@@ -72,6 +69,6 @@ def reliability_plot(calibration: dict, *, title: str) -> Image.Image:
         draw.text((left - 6, bottom - offset), label, fill="black", font=small, anchor="rm")
         draw.text((left + offset, base + 4), label, fill="black", font=small, anchor="ma")
     draw.text((left + side // 2, base + 22), "confidence", fill="black", font=small, anchor="ma")
-    draw.text((left - 30, top - 16), "accuracy", fill="black", font=small)
+    draw.text((14, top - 18), "accuracy", fill="black", font=small)
     draw.text((left - 6, base - 8), "share", fill="black", font=small, anchor="rm")
     return image

@@ -1,0 +1,132 @@
+"""A split's scenes and programs, as truth to compare a model's steps with."""
+
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from clevr_prep.data.question_files import DatasetError, questions_path
+from clevr_prep.json_stream import JsonArray
+from clevr_prep.layouts import expert_steps
+from clevr_prep.reading import discrete_answer, heard_arguments, read_layout
+from clevr_prep.scene_cells import object_cells
+from clevr_prep.synthetic.programs import Node, node_results, parse_program
+from clevr_prep.synthetic.scene_masks import SceneMasks, members
+from snmn.explanation import QuestionTruth, Reading
+
+_DESCRIBES = ("_DescribeOne", "_DescribeTwo")
+
+
+class Annotations:
+    """Scenes and expert programs of a split of a CLEVR-format dataset.
+
+    Args:
+        root: the dataset's folder, with ``scenes/CLEVR_<split>_scenes.json`` and
+            ``questions/CLEVR_<split>_questions.json``.
+        split: its name.
+
+    Kept as JSON text, which for all of CLEVR's validation questions takes some 100 MB. Raises
+    ``DatasetError`` for a missing file, ``JsonStreamError`` for a damaged one.
+    """
+
+    def __init__(self, root: Path, split: str):
+        self.path = root / "scenes" / f"CLEVR_{split}_scenes.json"
+        if not self.path.is_file():
+            raise DatasetError(f"no scene annotations {self.path}, without which nothing explains")
+        self._scenes = {
+            scene["image_filename"]: json.dumps(scene) for scene in JsonArray(self.path, "scenes")
+        }
+        self.questions_file = questions_path(root, split)
+        self._programs = {}
+        for position, question in enumerate(JsonArray(self.questions_file, "questions")):
+            if question.get("program"):
+                number = question.get("question_index", position)
+                self._programs[number] = json.dumps(question["program"])
+
+    def truth(self, filename: str, question_index: int, grid: tuple[int, int]) -> QuestionTruth:
+        """What is true of a question, on a grid (H, W).
+
+        Raises ``DatasetError`` where the image has no scene or the question no program,
+        ``SceneError`` or ``ProgramError`` where they are broken.
+        """
+        if filename not in self._scenes:
+            raise DatasetError(f"{self.path} has no scene of {filename}")
+        if question_index not in self._programs:
+            raise DatasetError(f"{self.questions_file} has no program of question {question_index}")
+        scene = json.loads(self._scenes[filename])
+        return _truth(scene, json.loads(self._programs[question_index]), grid)
+
+
+def _truth(scene: dict, program: list[dict], grid: tuple[int, int]) -> QuestionTruth:
+    masks, count = SceneMasks(scene), len(scene["objects"])
+    results, (nodes, order) = node_results(program, masks), parse_program(program)
+    root = order[-1]
+    orders = _orders(program, nodes, order)
+
+    def read(modules: Sequence[str], words: Sequence[str], attention: np.ndarray) -> Reading:
+        swapped, steps = _followed(orders, nodes, modules, words, attention)
+        discrete = read_layout(
+            modules, words, attention, last=nodes[root].function, swapped=root in swapped
+        )
+        return Reading(
+            layout=[module for module, _ in steps],
+            selected=[
+                None if module in _DESCRIBES else _as_array(results[node], count)
+                for module, node in steps
+            ],
+            answer=discrete_answer(discrete, masks),
+        )
+
+    return QuestionTruth(cells=object_cells(scene, grid), read=read)
+
+
+def _orders(program: list[dict], nodes: list[Node], order: list[int]) -> list[tuple]:
+    """All orders that a program's layout may have: which nodes are swapped, and the steps."""
+    pairs = [index for index in order if len(nodes[index].inputs) == 2]
+    choices = (
+        frozenset(chosen) for size in range(len(pairs) + 1) for chosen in combinations(pairs, size)
+    )
+    return [(swapped, expert_steps(program, swapped=swapped)) for swapped in choices]
+
+
+def _followed(
+    orders: list[tuple],
+    nodes: list[Node],
+    modules: Sequence[str],
+    words: Sequence[str],
+    attention: np.ndarray,
+) -> tuple[frozenset[int], list[tuple[str, int]]]:
+    """The one of the orders that a model follows, judged by its modules and words alone."""
+
+    def fit(entry: tuple) -> tuple[int, int]:
+        steps = entry[1]
+        same, shared = 0, 0
+        for module, (expected, node), weights in zip(modules, steps, attention, strict=False):
+            if module != expected:
+                break
+            same += 1
+            shared += len(heard_arguments(module, words, weights) & _arguments(nodes, node))
+        return same, shared
+
+    return max(orders, key=fit)  # The program's own order if others fit no better.
+
+
+def _arguments(nodes: list[Node], index: int) -> set[tuple]:
+    """What `heard_arguments` ought to be at the step that computes a node."""
+    function, _, value = nodes[index]
+    if function.partition("_")[0] in ("relate", "same"):
+        return {(function, value)}
+    found = set()
+    while nodes[index].function.startswith("filter_"):
+        function, (source,), value = nodes[index]
+        found.add((function.removeprefix("filter_"), value))
+        index = source
+    return found
+
+
+def _as_array(mask: int, count: int) -> np.ndarray:
+    chosen = np.zeros(count, dtype=bool)
+    chosen[members(mask)] = True
+    return chosen
