@@ -2,12 +2,17 @@
 
     python train.py configs/vqa_gt_layout.yaml
     python train.py configs/mini_vqa_gt_layout.yaml TRAIN.MAX_ITER 2000 TRAIN.SOLVER.LR 3e-4 -s 1
+    python train.py configs/vqa_gt_layout.yaml --resume runs/vqa_gt_layout/last.ckpt
+    python train.py configs/vqa_scratch.yaml --restarts 4
+    python train.py configs/vqa_gt_layout.yaml --devices 4 --precision bf16-mixed --compile
 
 Any configuration key can be overridden by its dotted name and a value. Checkpoints and logs go
-to TRAIN.SNAPSHOT_DIR; `last.ckpt` there is the newest, `best-*.ckpt` the best on validation.
+to TRAIN.SNAPSHOT_DIR; `last.ckpt` there is the newest, `best-*.ckpt` the best on validation. Ctrl-C
+saves `last.ckpt` and stops.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from clevr_prep.json_stream import JsonStreamError
 from clevr_prep.layouts import LayoutError
@@ -35,16 +39,33 @@ from config import (
 )
 from snmn.allocation import keep_freed_memory
 from snmn.checkpoint import CheckpointError, check_model, model_state, read_checkpoint
+from snmn.checkpointing import WholeCheckpoints, checkpoint_callbacks
 from snmn.data import CLEVRDataModule, DataError, TaskData
 from snmn.ema import ExponentialMovingAverage
+from snmn.faults import NonFiniteError
 from snmn.feature_store import FeatureStoreError
+from snmn.files import replacing
 from snmn.imdb import Imdb, ImdbError
+from snmn.interrupt import EXIT_CODE, Interrupted, StopOnInterrupt
+from snmn.loggers import LOGGERS, LoggerError, close_logger, make_logger, upload_checkpoints
 from snmn.published import loss_arguments, model_arguments
 from snmn.question_source import StoredQuestions
+from snmn.restarts import (
+    Run,
+    ScoreHistory,
+    best_run,
+    collapse,
+    prior_score,
+    report,
+    write_summary,
+)
 from snmn.training import SNMNTraining, quiet_lightning
+from snmn.training_log import TrainingLog
+
+say = rank_zero_only(print)  # Of several processes, one speaks.
 
 
-def build_training(config: Config) -> SNMNTraining:
+def build_training(config: Config, *, seed: int) -> SNMNTraining:
     """The model with its losses and optimiser, from a configuration."""
     settings = to_dict(config)
     model = model_arguments(settings)
@@ -60,6 +81,7 @@ def build_training(config: Config) -> SNMNTraining:
         warmup_steps=solver.WARMUP_ITER,
         attention_lr_scale=solver.ATTENTION_LR_SCALE,
         max_steps=config.TRAIN.MAX_ITER,
+        seed=seed,
         question_types=QUESTION_TYPES,
         expression_types=REFERRING_TYPES,
         config=settings,
@@ -107,42 +129,64 @@ def build_data(config: Config, *, seed: int) -> CLEVRDataModule:
     )
 
 
-def build_trainer(config: Config, directory: Path, *, resumed: bool = False) -> pl.Trainer:
-    """Lightning's trainer with checkpoints, EMA and logs, from a configuration."""
+def build_trainer(
+    config: Config, given: argparse.Namespace, directory: Path, *, name: str, resumed: bool
+) -> tuple[pl.Trainer, ScoreHistory]:
+    """Lightning's trainer with checkpoints, EMA and logs, and the history of its validations.
+
+    Args:
+        config: the configuration.
+        given: the command line's devices, num_nodes, strategy, precision, accelerator and logger.
+        directory: for checkpoints and logs.
+        name: of the run, for Weights & Biases.
+        resumed: whether the run goes on from a checkpoint.
+    """
     train = config.TRAIN
     # Lightning counts updates, of which an iteration makes one for each task.
     updates = len(tasks(config))
-    best = ModelCheckpoint(
-        dirpath=directory, filename="best-{step:08d}", monitor="val/score", mode="max"
+    logger, note = make_logger(
+        given.logger,
+        directory,
+        name=name,
+        project=config.WANDB_PROJECT_NAME,
+        config=to_dict(config),
+        resumed=resumed,
     )
-    # Lightning's own save_last follows only those checkpoints that were worth keeping.
-    last = ModelCheckpoint(dirpath=directory, filename="last", enable_version_counter=False)
-    regular = ModelCheckpoint(
-        dirpath=directory,
-        filename="{step:08d}",
-        every_n_train_steps=train.SNAPSHOT_INTERVAL * updates,
-        save_top_k=-1,
-    )
-    logger = CSVLogger(directory, name="", version=_log_name(directory, resumed))
-    return pl.Trainer(
-        devices=1,  # On several, batches would no longer be the published ones.
+    say(note)
+    history = ScoreHistory()
+    strategy = given.strategy
+    if strategy == "auto" and (given.devices != "1" or given.num_nodes > 1):
+        # A batch of one task leaves the other's head without gradients.
+        strategy = "ddp_find_unused_parameters_true"
+    trainer = pl.Trainer(
+        accelerator=given.accelerator,
+        devices=int(given.devices) if given.devices.lstrip("-").isdigit() else given.devices,
+        num_nodes=given.num_nodes,
+        strategy=strategy,
+        precision=given.precision,
+        use_distributed_sampler=False,  # The orders of `snmn.orders` know their share.
         max_steps=train.MAX_ITER * updates,
         gradient_clip_val=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
         log_every_n_steps=train.LOG_INTERVAL * updates,
         num_sanity_val_steps=0,
         enable_model_summary=False,
         logger=logger,
-        callbacks=[ExponentialMovingAverage(train.EMA_DECAY), best, last, regular],
+        plugins=[WholeCheckpoints()],
+        callbacks=[
+            ExponentialMovingAverage(train.EMA_DECAY),
+            TrainingLog(),
+            history,
+            StopOnInterrupt(directory / "last.ckpt"),
+            *checkpoint_callbacks(directory, every=train.SNAPSHOT_INTERVAL * updates),
+        ],
     )
-
-
-def _log_name(directory: Path, resumed: bool) -> str:
-    """The folder of the log: "logs", or a new one beside it for a run that goes on."""
-    name, number = "logs", 1
-    while resumed and (directory / name).exists():
-        number += 1
-        name = f"logs-{number}"
-    return name
+    if trainer.world_size > 1:
+        size = train.BATCH_SIZE
+        say(
+            f"note: {trainer.world_size} processes make batches of {trainer.world_size} x {size} "
+            "questions; TRAIN.SOLVER.LR stays what it is"
+        )
+    return trainer, history
 
 
 def resume_path(config: Config, directory: Path) -> Path | None:
@@ -163,10 +207,88 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="yaml file of the experiment")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
-    parser.add_argument("-s", "--seed", type=int, default=0, help="of weights, order and draws")
-    return parser.parse_args(arguments)
+    add = parser.add_argument
+    add("config", help="yaml file of the experiment")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
+    add("-s", "--seed", type=int, default=0, help="of weights, order and draws")
+    add("--resume", metavar="CKPT", help="go on from a checkpoint, exactly")
+    add("--restarts", type=int, metavar="N", help="train with N seeds and keep the best run")
+    add("--logger", choices=LOGGERS, help="default: wandb if you are logged in there, else csv")
+    add("--artifacts", action="store_true", help="keep last and best checkpoint on wandb, too")
+    add("--compile", action="store_true", help="compile the model with torch.compile")
+    lightning = parser.add_argument_group("as Lightning's Trainer has them")
+    add = lightning.add_argument
+    add("--devices", default="1", help="how many, or which; each has a batch of its own")
+    add("--num-nodes", type=int, default=1, help="machines")
+    add("--strategy", default="auto", help="default: DDP if there are several processes")
+    add("--precision", default="32-true", help="such as bf16-mixed; default: 32-true")
+    add("--accelerator", default="auto", help="cpu, gpu, ...; default: what there is")
+    given = parser.parse_intermixed_args(arguments)
+    if given.restarts is not None:
+        if given.restarts < 1:
+            parser.error("--restarts counts runs: at least 1")
+        if given.resume or given.devices != "1" or given.num_nodes > 1:
+            parser.error("--restarts begins its runs one after the other, each on one device")
+    return given
+
+
+def train_once(
+    config: Config,
+    given: argparse.Namespace,
+    directory: Path,
+    *,
+    seed: int,
+    resume: Path | None = None,
+) -> Run:
+    """Train one run; returns what became of it, without a verdict."""
+    pl.seed_everything(seed, verbose=False)
+    name = config.EXP_NAME if given.restarts is None else f"{config.EXP_NAME}-{seed}"
+    trainer, history = build_trainer(
+        config, given, directory, name=name, resumed=resume is not None
+    )
+    run = Run(seed, str(directory), history.scores)
+    training = build_training(config, seed=seed)
+    if given.compile:
+        training.model.compile()
+    try:
+        trainer.fit(
+            training,
+            datamodule=build_data(config, seed=seed),
+            ckpt_path=resume,
+            weights_only=True,
+        )
+    except NonFiniteError as error:
+        if given.restarts is None:
+            raise
+        run.collapsed = str(error)
+    run.checkpoint = trainer.checkpoint_callback.best_model_path
+    if given.artifacts and trainer.is_global_zero:
+        paths = {"last": directory / "last.ckpt", "best": Path(run.checkpoint)}
+        found = {alias: path for alias, path in paths.items() if path.is_file()}
+        upload_checkpoints(trainer.logger, found)
+    close_logger(trainer.logger)
+    return run
+
+
+def train_restarts(config: Config, given: argparse.Namespace, directory: Path) -> None:
+    """Train --restarts runs in folders of their own and keep the best one's checkpoint."""
+    questions = build_data(config, seed=given.seed)
+    questions.setup("validate")
+    prior = prior_score(questions.questions("val"))
+    runs = []
+    for seed in range(given.seed, given.seed + given.restarts):
+        run = train_once(config, given, directory / f"seed-{seed}", seed=seed)
+        run.collapsed = run.collapsed or collapse(
+            run.scores, prior=prior, after=config.TRAIN.MAX_ITER // 2
+        )
+        runs.append(run)
+        write_summary(directory / "restarts.json", runs, prior=prior)
+    print(report(runs, prior=prior))
+    best = best_run(runs)
+    if best is not None:
+        with replacing(directory / "best.ckpt") as partial:
+            shutil.copyfile(best.checkpoint, partial)
+        print(f"best checkpoint: {directory}/best.ckpt, each run in {directory}/restarts.json")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -174,23 +296,21 @@ def main(arguments: list[str] | None = None) -> None:
     given = parse(arguments)
     quiet_lightning()
     keep_freed_memory()
-    config, notes = load_config(given.config, given.overrides)
+    resume = ["LOAD", "True", "CHECKPOINT_FILENAME", given.resume] if given.resume else []
+    config, notes = load_config(given.config, [*given.overrides, *resume])
     for note in notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     check_training(config)
+    if given.artifacts and given.logger != "wandb":
+        raise LoggerError("--artifacts are kept by Weights & Biases: add --logger wandb")
     directory = Path(config.TRAIN.SNAPSHOT_DIR.replace("%s", config.EXP_NAME))
+    if given.restarts is not None:
+        train_restarts(config, given, directory)
+        return
     resume = resume_path(config, directory)
-    pl.seed_everything(given.seed, verbose=False)
-    trainer = build_trainer(config, directory, resumed=resume is not None)
-    data = build_data(config, seed=given.seed)
-    trainer.fit(
-        build_training(config),
-        datamodule=data,
-        ckpt_path=resume,
-        weights_only=True,
-    )
-    best = Path(trainer.checkpoint_callback.best_model_path).name
-    print(f"checkpoints: {directory}/last.ckpt" + (f", best on validation: {best}" if best else ""))
+    run = train_once(config, given, directory, seed=given.seed, resume=resume)
+    best = Path(run.checkpoint).name
+    say(f"checkpoints: {directory}/last.ckpt" + (f", best on validation: {best}" if best else ""))
 
 
 # What a user can put right.
@@ -202,6 +322,8 @@ USER_ERRORS = (
     ImdbError,
     JsonStreamError,
     LayoutError,
+    LoggerError,
+    NonFiniteError,
     SceneError,
     FileNotFoundError,
 )
@@ -211,6 +333,11 @@ def run(command: Callable[[], None], name: str) -> None:
     """Run a command; what a user can put right ends it with one sentence."""
     try:
         command()
+    except Interrupted as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(EXIT_CODE)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_CODE)
     except USER_ERRORS as error:
         text = str(error)
         if text.startswith("Caught "):  # By a loader's process, which adds its traceback.

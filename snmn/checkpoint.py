@@ -3,11 +3,16 @@
 A checkpoint is a Lightning ``.ckpt``: ``state_dict`` holds the raw weights with the prefix
 "model.", ``ema_state_dict`` their moving average by parameter name (absent if there is none),
 ``hyper_parameters["model"]`` the arguments of `snmn.build_model`, and ``vocabularies`` the three
-word lists. It is read with ``weights_only``: opening a stranger's file runs none of its code.
+word lists. Those that training writes also have the whole configuration
+(``hyper_parameters["config"]``), what the features were made with (``features``: backbone, hash of
+its weights, preprocessing, image size) and by which commit of the code (``code_version``). A
+checkpoint is read with ``weights_only``: opening a stranger's file runs none of its code.
 """
 
+import functools
 import inspect
 import pickle
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +38,28 @@ def vocabularies() -> dict[str, list[str]]:
         "answers": list(ANSWERS),
         "modules": list(MODULES),
     }
+
+
+@functools.cache
+def code_version() -> str:
+    """The commit of this code, with "-dirty" if it was changed since; "unknown" outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def check_features(checkpoint: dict[str, Any], found: dict[str, Any]) -> None:
+    """Refuse features made in another way than those a checkpoint was trained on, if it says."""
+    for key, wanted in checkpoint.get("features", {}).items():
+        if found[key] != wanted:
+            raise CheckpointError(
+                f"the checkpoint was trained on features with {key} {wanted}, these have "
+                f"{found[key]}: set FEATURE_DIR to features like those"
+            )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The data module: imdbs and feature stores in, batches for Lightning out."""
 
 import os
+import signal
 from collections.abc import Mapping
 
 import numpy as np
@@ -50,6 +51,9 @@ class CLEVRDataModule(LightningDataModule):
 
     Files are opened in ``setup``, which raises ``DataError``, ``ImdbError`` or
     ``FeatureStoreError`` with a sentence fit for a user.
+
+    With several processes (Lightning's DDP) each has ``batch_size`` questions of its own in a step;
+    see `snmn.orders`.
 
     Training resumes exactly: each time an epoch begins, the order starts at the number of batches
     that the trainer has behind it, which Lightning restores from a checkpoint. (Without a trainer
@@ -162,6 +166,11 @@ class CLEVRDataModule(LightningDataModule):
         """The questions of train, val or test by task, after ``setup``."""
         return self._questions[split]
 
+    def feature_identity(self) -> dict[str, str | int]:
+        """What the features were made with, after ``setup``; the same for all splits."""
+        stores = [store for split in self._stores.values() for store in split.values()]
+        return {key: stores[0].attributes[key] for key in _SAME_FEATURES}
+
     def sample_features(self, images: int = 256) -> torch.Tensor:
         """Features [I,H,W,D] of training images spread evenly over the sets, after ``setup``."""
         stores = self._stores["train"].values()
@@ -181,7 +190,7 @@ class CLEVRDataModule(LightningDataModule):
             seed = self._task_seed(task)
             datasets[task], items = self._training_data(task, questions, seed)
             size = self._batch_size // self._questions_per_image
-            passes.append(ShuffledPasses(items, size=size, seed=seed, task=task))
+            passes.append(ShuffledPasses(items, size=size, seed=seed, task=task, **self._process()))
         order = TrainingOrder(passes, start=self._batches_done, epoch_steps=self._epoch_steps)
         return self._loader(TaskBatches(datasets), order, persistent=True)
 
@@ -204,6 +213,12 @@ class CLEVRDataModule(LightningDataModule):
             return self._seed
         return int(np.random.SeedSequence([self._seed, TASKS.index(task)]).generate_state(1)[0])
 
+    def _process(self) -> dict[str, int]:
+        """Which process this is, of how many."""
+        if not self.trainer:
+            return {"rank": 0, "ranks": 1}
+        return {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
+
     def _batches_done(self) -> int:
         return self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else 0
 
@@ -223,7 +238,14 @@ class CLEVRDataModule(LightningDataModule):
             task: StoredBatches(imdb, self._stores[split][task], steps=self._steps)
             for task, imdb in imdbs.items()
         }
-        order = EvaluationOrder(imdbs, batch_size=self._eval_batch_size)
+        process = self._process()
+        order = EvaluationOrder(imdbs, batch_size=self._eval_batch_size, **process)
+        if not len(order):
+            # This process would wait for ever for the others, which have something to do.
+            raise DataError(
+                f"{split} has fewer batches than there are processes ({process['ranks']}): "
+                "make TEST.BATCH_SIZE smaller, or train on fewer devices"
+            )
         return self._loader(TaskBatches(datasets), order, persistent=False)
 
     def _loader(self, dataset: Dataset, order: Sampler, *, persistent: bool) -> DataLoader:
@@ -236,4 +258,10 @@ class CLEVRDataModule(LightningDataModule):
             persistent_workers=persistent and self._num_workers > 0,
             # Its own generator, so that loading leaves the model's random numbers alone.
             generator=torch.Generator().manual_seed(self._seed),
+            worker_init_fn=_leave_interrupts_to_the_main_process,
         )
+
+
+def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; what ends a run in order needs its loaders."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

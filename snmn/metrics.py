@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.distributed
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -48,6 +49,33 @@ class PrecisionByGroup(AccuracyByGroup):
     def update(self, predicted: Tensor, box: Tensor, group: Tensor | None = None) -> None:
         """Count a batch of predicted and true boxes, both [N,4] in pixels."""
         super().update(box_iou(predicted, box) >= IOU_THRESHOLD, group)
+
+
+class NamedMeans:
+    """Weighted means of values by name; processes may know different names."""
+
+    def __init__(self):
+        self._sums: dict[str, list] = {}
+
+    def add(self, name: str, value: Tensor, weight: int) -> None:
+        """Count a value ``weight`` times."""
+        entry = self._sums.setdefault(name, [0.0, 0])
+        entry[0] += value.detach().double() * weight
+        entry[1] += weight
+
+    def compute(self) -> dict[str, float]:
+        """The means over all processes, in the order of their names; forgets the values."""
+        ours = {name: (float(total), count) for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        everyone = [ours]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everyone = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(everyone, ours)
+        means = {}
+        for name in sorted({name for sums in everyone for name in sums}):
+            known = [sums[name] for sums in everyone if name in sums]
+            means[name] = sum(total for total, _ in known) / sum(count for _, count in known)
+        return means
 
 
 def layout_correct(module_logits: Tensor, layout: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 A request travels from an order (in the main process) to a dataset (in a loader's worker). What is
 asked for depends on the seed and the step alone, so training can be resumed at any step.
+
+Several processes train as one with a batch as large as theirs together: each takes its share of
+every training batch, and whole batches of an evaluation by turns.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,14 +38,26 @@ class ShuffledPasses:
 
     Args:
         items: what to visit (imdb rows, or images).
-        size: items in a batch.
+        size: items in a batch of one process.
         seed: of this task's order.
         task: "vqa" or "loc".
+        rank, ranks: which of how many processes asks. Together they ask for the batch of
+            ``size * ranks`` items that one process with that size would.
     """
 
-    def __init__(self, items: np.ndarray, *, size: int, seed: int, task: str = "vqa"):
+    def __init__(
+        self,
+        items: np.ndarray,
+        *,
+        size: int,
+        seed: int,
+        task: str = "vqa",
+        rank: int = 0,
+        ranks: int = 1,
+    ):
         self._items = items
-        self._size = size
+        self._size = size * ranks
+        self._share = slice(rank, None, ranks)
         self._seed = seed
         self._task = task
         self._shuffled: tuple[int, np.ndarray] = (-1, items)
@@ -60,7 +75,7 @@ class ShuffledPasses:
         order = self._shuffled[1]
         places = np.arange(position * self._size, (position + 1) * self._size) % len(order)
         # Within a batch the order means nothing to training, but is quickest to read ascending.
-        return Request(step, self._task, np.sort(order[places]))
+        return Request(step, self._task, np.sort(order[places])[self._share])
 
 
 class TrainingOrder(Sampler):
@@ -106,13 +121,17 @@ class EvaluationOrder(Sampler):
 
     A batch joins images that have equally many questions, so nothing is padded and nothing left
     out; only where the number changes are batches smaller. It has at most ``batch_size``
-    questions; an image with more is spread over several batches.
+    questions; an image with more is spread over several batches. Of several processes (``ranks``)
+    number ``rank`` gets every so many-th batch.
     """
 
-    def __init__(self, imdbs: Mapping[str, Imdb], *, batch_size: int):
-        self._batches = [
+    def __init__(
+        self, imdbs: Mapping[str, Imdb], *, batch_size: int, rank: int = 0, ranks: int = 1
+    ):
+        batches = [
             (task, rows) for task, imdb in imdbs.items() for rows in _by_image(imdb, batch_size)
         ]
+        self._batches = batches[rank::ranks]
 
     def __len__(self) -> int:
         return len(self._batches)

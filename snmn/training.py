@@ -8,19 +8,25 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from snmn.batch import Batch
 from snmn.boxes import decode_boxes
-from snmn.checkpoint import vocabularies
+from snmn.checkpoint import check_features, code_version, vocabularies
+from snmn.faults import LossWatch, check_weights
 from snmn.losses import SNMNLoss, module_entropy
-from snmn.metrics import AccuracyByGroup, PrecisionByGroup, layout_correct
+from snmn.metrics import AccuracyByGroup, NamedMeans, PrecisionByGroup, layout_correct
 from snmn.model import SNMNOutput, build_model
 from snmn.optimiser import TFAdam
+
+# Tells a step's random numbers from those of its batch, which have the same seed.
+_NOISE = 2
 
 
 def quiet_lightning() -> None:
@@ -45,8 +51,10 @@ class SNMNTraining(pl.LightningModule):
 
     ``model`` and ``loss`` are the arguments of `snmn.build_model` and of `SNMNLoss`; they are
     saved in every checkpoint, so that `snmn.load_model` needs nothing else. ``config`` is saved
-    beside them for the reader. ``question_types`` and ``expression_types`` name the groups of
-    accuracy and precision. After ``test``, ``predictions`` holds a list of batches for each task.
+    beside them for the reader. ``seed`` is that of dropout and other noise in training: what a step
+    draws depends on it and on the step alone, so that training resumes exactly. ``question_types``
+    and ``expression_types`` name the groups of accuracy and precision. After ``test``,
+    ``predictions`` holds a list of batches for each task.
 
     A model with both tasks makes two updates an iteration, one from a vqa batch and then one from a
     loc batch, as in the original; both are made by one optimiser. Whatever is counted in steps
@@ -64,6 +72,7 @@ class SNMNTraining(pl.LightningModule):
         warmup_steps: int = 0,
         attention_lr_scale: float = 1.0,
         max_steps: int = 200_000,
+        seed: int = 0,
         question_types: Sequence[str] = (),
         expression_types: Sequence[str] = (),
         config: dict[str, Any] | None = None,
@@ -86,6 +95,9 @@ class SNMNTraining(pl.LightningModule):
                 metrics[f"{stage}_layout_{task}"] = AccuracyByGroup()
         self.metrics = torch.nn.ModuleDict(metrics)
         self.predictions: dict[str, list[dict[str, Tensor]]] = {}
+        self.log_is_due = False
+        self._means = NamedMeans()
+        self._watch = LossWatch()
 
     @property
     def iteration(self) -> int:
@@ -104,16 +116,29 @@ class SNMNTraining(pl.LightningModule):
         output = self(batch)
         losses = self.loss(output, batch, self.model, self.iteration)
         total = sum(losses.values(), start=output.memory.new_zeros(()))
-        if stage != "train" or self._log_is_due():
+        if stage != "train" or self.log_is_due:
             for name, value in losses.items():
                 self._log_batch(f"{stage}/loss_{name}", value, batch)
             self._log_batch(f"{stage}/loss", total, batch, shown=stage == "train")
         return total, output
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """One update's loss."""
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        """Seed what the step draws, and see whether loggers show it: telling them is slow."""
+        interval = self.trainer.log_every_n_steps // len(self.tasks)
+        self.log_is_due = (self.iteration + 1) % interval == 0
+        key = [self.hparams.seed, _NOISE, self.global_rank, self.global_step]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
+        """One update's loss, and the module probabilities for callbacks.
+
+        Raises NonFiniteError for a loss that is not a number.
+        """
         loss, output = self.shared_step(batch, "train")
-        if self._log_is_due():
+        self._watch.add(self.iteration + 1, loss, batch)
+        if self.log_is_due or loss.device.type == "cpu":
+            self._watch.check(self._folder)
+        if self.log_is_due:
             if batch.task == "vqa":
                 name, right = "accuracy", output.answer_logits.argmax(dim=1) == batch.answer
             else:
@@ -123,12 +148,13 @@ class SNMNTraining(pl.LightningModule):
             self._log_batch("train/entropy", entropy, batch)
             self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
         self._log_iteration(done=self.global_step + 1)
-        return loss
+        return {"loss": loss, "module_probs": output.module_probs.detach()}
 
-    def _log_is_due(self) -> bool:
-        """Whether this iteration is one that loggers show: handing values over is slow."""
-        interval = self.trainer.log_every_n_steps // len(self.tasks)
-        return (self.iteration + 1) % interval == 0
+    @property
+    def _folder(self) -> Path | None:
+        """Where checkpoints are written."""
+        folder = getattr(self.trainer.checkpoint_callback, "dirpath", None)
+        return Path(folder) if folder else None
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Losses and accuracies of a validation batch."""
@@ -173,18 +199,18 @@ class SNMNTraining(pl.LightningModule):
             self.metrics[f"{stage}_layout_{batch.task}"].update(right)
 
     def _log_batch(self, name: str, value: Tensor, batch: Batch, *, shown: bool = False) -> None:
-        """Log a value of one batch; in a joint model under the name of its task."""
-        train = name.startswith("train/")
-        self.log(
-            self._task_name(name, batch.task),
-            value,
-            batch_size=len(batch),
-            prog_bar=shown,
-            on_step=train,
-            on_epoch=not train,
-        )
+        """Log a value of one batch; in a joint model under the name of its task.
 
-    def _task_name(self, name: str, task: str) -> str:
+        In training it is the mean over processes, else it becomes one over all batches.
+        """
+        name = self.task_name(name, batch.task)
+        if self.trainer.training:
+            self.log(name, value, prog_bar=shown, sync_dist=True)
+        else:
+            self._means.add(name, value, len(batch))
+
+    def task_name(self, name: str, task: str) -> str:
+        """What a value of a task is called in logs."""
         return name if len(self.tasks) == 1 else f"{name}_{task}"
 
     def _log_iteration(self, done: int) -> None:
@@ -192,12 +218,13 @@ class SNMNTraining(pl.LightningModule):
         self.log("step", float(done // len(self.tasks)))
 
     def _log_metrics(self, stage: str) -> None:
+        self.log_dict(self._means.compute())
         names = {"vqa": f"{stage}/answer_accuracy", "loc": f"{stage}/precision"}
         overall = []
         for task in self.tasks:
             for key, name in (
                 (task, names[task]),
-                (f"layout_{task}", self._task_name(f"{stage}/layout_accuracy", task)),
+                (f"layout_{task}", self.task_name(f"{stage}/layout_accuracy", task)),
             ):
                 metric = self.metrics[f"{stage}_{key}"]
                 values = metric.compute()
@@ -253,5 +280,15 @@ class SNMNTraining(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint describe itself."""
+        """Make the checkpoint describe itself, but refuse to keep what is not worth it."""
+        self._watch.check(self._folder)
+        check_weights(self.model, self.iteration, self._folder)
         checkpoint["vocabularies"] = vocabularies()
+        checkpoint["code_version"] = code_version()
+        if self.trainer.datamodule is not None:
+            checkpoint["features"] = self.trainer.datamodule.feature_identity()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with features of another kind."""
+        if self._trainer is not None and self.trainer.datamodule is not None:
+            check_features(checkpoint, self.trainer.datamodule.feature_identity())

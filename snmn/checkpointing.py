@@ -1,0 +1,34 @@
+"""Which checkpoints training keeps, and how they are written."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from snmn.files import replacing
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes Lightning's checkpoints whole or not at all; see `snmn.files`."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint."""
+        with replacing(path) as partial:
+            torch.save(checkpoint, partial)
+
+
+def checkpoint_callbacks(directory: Path, *, every: int) -> list[ModelCheckpoint]:
+    """The best checkpoint on validation, the last one, and one ``every`` so many updates."""
+    best = ModelCheckpoint(
+        dirpath=directory, filename="best-{step:08d}", monitor="val/score", mode="max"
+    )
+    # Lightning's own save_last follows only those checkpoints that were worth keeping.
+    last = ModelCheckpoint(dirpath=directory, filename="last", enable_version_counter=False)
+    regular = ModelCheckpoint(
+        dirpath=directory, filename="{step:08d}", every_n_train_steps=every, save_top_k=-1
+    )
+    return [best, last, regular]

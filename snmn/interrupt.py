@@ -1,0 +1,56 @@
+"""Ctrl-C: the first one ends training in good order after a step, a second one at once."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from snmn.batch import Batch
+
+EXIT_CODE = 128 + signal.SIGINT  # as shells have it
+
+
+class Interrupted(Exception):
+    """Training was stopped by the user; the message says what was saved."""
+
+
+class StopOnInterrupt(pl.Callback):
+    """Saves ``path`` and raises `Interrupted` at the end of the step in which Ctrl-C was pressed.
+
+    What is saved is what an unbroken run has after that step. A validation is finished first.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._pressed = False
+        self._before = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Listen to Ctrl-C."""
+        self._before = signal.signal(signal.SIGINT, self._press)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Ctrl-C means what it did before."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _press(self, *_) -> None:
+        if self._pressed:
+            os._exit(EXIT_CODE)
+        self._pressed = True
+        note = "\nstopping after this step; Ctrl-C again leaves at once"
+        print(note, file=sys.stderr, flush=True)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs, batch: Batch, index: int
+    ) -> None:
+        """Stop, if Ctrl-C was pressed in any of the processes."""
+        pressed = self._pressed
+        if trainer.world_size > 1:
+            pressed = trainer.strategy.reduce_boolean_decision(pressed, all=False)
+        if pressed:
+            trainer.save_checkpoint(self.path)
+            raise Interrupted(f"stopped; go on with --resume {self.path}")
