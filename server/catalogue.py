@@ -1,0 +1,115 @@
+"""The models of a folder: NAME.ckpt files, each with a card NAME.json if there is one.
+
+A card without its checkpoint announces a published model, if it has a `url` and a `sha256`:
+`server.download` can fetch that.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from clevr_prep.backbones import BACKBONES
+from server.descriptions import MODEL_TITLES, model_order
+from server.schemas import ModelInfo, State, Task
+from snmn.checkpoint import load_model
+from snmn.model import SNMN
+
+
+@dataclass
+class Entry:
+    """A model of the folder and what has become of it; ``model`` is there once it is ready."""
+
+    name: str
+    path: Path
+    card: dict
+    state: State
+    message: str | None = None
+    progress: float | None = None
+    model: SNMN | None = None
+    backbone: str = ""
+    tasks: list[Task] = field(default_factory=list)
+
+    def load(self) -> None:
+        """Read the checkpoint; CheckpointError if it is none, ValueError for unknown features."""
+        model = load_model(self.path)
+        self.backbone = find_backbone(self.card, model)
+        self.tasks = []
+        if model.answer_head is not None:
+            self.tasks.append("vqa")
+        if model.cell_scores is not None:
+            self.tasks.append("loc")
+        self.model = model
+
+    def info(self, *, default: bool) -> ModelInfo:
+        """What the API tells about it."""
+        tasks = self.tasks or [
+            task
+            for task, kinds in (("vqa", ("vqa", "joint")), ("loc", ("loc", "joint")))
+            if self.name.startswith(kinds)
+        ]
+        return ModelInfo(
+            name=self.name,
+            title=MODEL_TITLES.get(self.name, self.name),
+            tasks=tasks,
+            state=self.state,
+            default=default,
+            message=self.message,
+            progress=self.progress,
+            card=self.card,
+        )
+
+
+def find_backbone(card: dict, model: SNMN) -> str:
+    """Name of the backbone whose features a model was trained on: from its card, else by shape."""
+    grid = tuple(model.knowledge_base.grid)
+    shape = (*grid, model.knowledge_base.feature_dim)
+    named = card.get("features")
+    fitting = [name for name, entry in BACKBONES.items() if (*entry.grid, entry.dim) == shape]
+    if named is None and len(fitting) == 1:
+        return fitting[0]
+    if named not in fitting:
+        raise ValueError(
+            f"its card names the features {named!r}; of its shape {shape} there are "
+            f"{', '.join(fitting) or 'none'}"
+        )
+    return named
+
+
+def read_catalogue(folder: Path) -> dict[str, Entry]:
+    """Entries by name in the order of the page; damaged cards count as empty ones."""
+    names = {path.stem for path in folder.glob("*.ckpt")} | set(_published(folder))
+    entries = {}
+    for name in sorted(names, key=model_order):
+        path = folder / f"{name}.ckpt"
+        here = path.exists()
+        entries[name] = Entry(
+            name=name,
+            path=path,
+            card=_read_card(path.with_suffix(".json")),
+            state="waiting" if here else "published",
+            message="It is about to be loaded." if here else "It has to be downloaded first.",
+        )
+    return entries
+
+
+def _published(folder: Path) -> list[str]:
+    cards = {path.stem: _read_card(path) for path in folder.glob("*.json")}
+    return [name for name, card in cards.items() if "url" in card and "sha256" in card]
+
+
+def _read_card(path: Path) -> dict:
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
+
+
+def warm_up(entry: Entry) -> None:
+    """Answer a question about nothing: the first forward pass of a process is a slow one."""
+    height, width = entry.model.knowledge_base.grid
+    features = torch.zeros(1, height, width, entry.model.knowledge_base.feature_dim)
+    with torch.inference_mode():
+        entry.model(torch.zeros(1, 4, dtype=torch.long), torch.tensor([4]), features)

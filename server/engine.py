@@ -1,0 +1,237 @@
+"""Models in memory, features of the samples, and predictions in threads of their own.
+
+PyTorch gets one core in each of ``concurrency`` threads, so the event loop is never blocked and
+answers do not slow each other down by sharing cores.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clevr_prep.backbones import Backbone, BackboneError, build_backbone
+from server.catalogue import Entry, read_catalogue, warm_up
+from server.download import DownloadError, download
+from server.errors import DemoError
+from server.explanation import answer_shares, predicted_box, steps_of
+from server.images import decode_image
+from server.questions import likely_task, read_question
+from server.samples import all_samples, find_sample, open_sample
+from server.schemas import ModelInfo, Prediction
+from server.settings import Settings
+from snmn.checkpoint import CheckpointError
+
+log = logging.getLogger("uvicorn.error")
+_PATIENCE = 60.0  # seconds that a question waits for its model to be loaded
+
+Result = TypeVar("Result")
+
+
+class Engine:
+    """Answers questions; `start` and `stop` belong to the server's event loop."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.entries = read_catalogue(settings.checkpoints)
+        self._backbones: dict[str, Backbone] = {}
+        self._features: dict[tuple[str, str], Tensor] = {}  # of samples, by backbone and id
+        self._waiting = 0
+        self._tasks: dict[str, asyncio.Task] = {}
+        self._loading = asyncio.Lock()  # one after the other, in the order of the page
+
+    async def start(self) -> None:
+        """Begin to load all models in the background."""
+        self._pool = ThreadPoolExecutor(
+            self.settings.concurrency, "predict", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        for name, entry in self.entries.items():
+            if entry.state == "waiting":
+                self._tasks[name] = asyncio.create_task(self._load(entry))
+
+    async def stop(self) -> None:
+        """Let what is being computed end, and drop the rest."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def default(self) -> str | None:
+        """Name of the model that answers when none is named: the first that is not missing."""
+        usable = [name for name, entry in self.entries.items() if entry.state != "failed"]
+        here = [name for name in usable if self.entries[name].state != "published"]
+        return next(iter(here or usable), None)
+
+    @property
+    def ready(self) -> list[str]:
+        """Names of the models in memory."""
+        return [name for name, entry in self.entries.items() if entry.state == "ready"]
+
+    @property
+    def starting(self) -> bool:
+        """Whether models are still being loaded."""
+        return any(entry.state in ("waiting", "loading") for entry in self.entries.values())
+
+    def models(self) -> list[ModelInfo]:
+        """All models and their states."""
+        default = self.default
+        return [entry.info(default=name == default) for name, entry in self.entries.items()]
+
+    def find(self, name: str | None) -> Entry:
+        """The model of a name, or the default one; DemoError (404) where there is none."""
+        wanted = self.default if name is None else name
+        if wanted not in self.entries:
+            names = ", ".join(self.entries) or "none at all"
+            raise DemoError(404, "no_model", f"There is no such model; there are: {names}.")
+        return self.entries[wanted]
+
+    async def begin_download(self, name: str) -> ModelInfo:
+        """Fetch a published model in the background, unless that is being done already."""
+        entry = self.find(name)
+        if entry.state not in ("published", "downloading"):
+            raise DemoError(409, "not_published", f"{entry.name} needs no download.")
+        if entry.state == "published":
+            entry.state, entry.message = "downloading", "It is being downloaded."
+            self._tasks[name] = asyncio.create_task(self._download(entry))
+        return entry.info(default=False)
+
+    async def predict(
+        self, *, question: str, model: str | None, sample: str | None, upload: bytes | None
+    ) -> Prediction:
+        """Answer a question about a sample or an uploaded file; DemoError says why it cannot."""
+        entry = self.find(model)
+        words, indices = read_question(question)
+        if (sample is None) == (upload is None):
+            raise DemoError(
+                422, "which_image", "Name a sample or upload an image: one of the two, not both."
+            )
+        if sample is not None:
+            find_sample(sample)
+        await self._until_ready(entry)
+
+        def answer() -> Prediction:
+            start = time.perf_counter()
+            if sample is not None:
+                found = find_sample(sample)
+                size = (found.width, found.height)
+                features = self._sample_features(entry.backbone, sample)
+            else:
+                image = decode_image(upload, max_pixels=self.settings.max_pixels)
+                size = image.size
+                features = self._image_features(entry.backbone, image)
+            return _run(entry, words, indices, features, size, question, sample, start)
+
+        return await self._in_thread(answer)
+
+    async def _in_thread(self, job: Callable[[], Result]) -> Result:
+        if self._waiting >= self.settings.queue + self.settings.concurrency:
+            raise DemoError(
+                429, "busy", "Too many questions are being answered; ask again in a moment."
+            )
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, job)
+        finally:
+            self._waiting -= 1
+
+    async def _until_ready(self, entry: Entry) -> None:
+        if entry.state in ("waiting", "loading"):
+            await asyncio.wait([self._tasks[entry.name]], timeout=_PATIENCE)
+        if entry.state != "ready":
+            raise DemoError(
+                409, "not_ready", f"The model {entry.name} cannot answer now. {entry.message}"
+            )
+
+    async def _load(self, entry: Entry) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with self._loading:
+                entry.state, entry.message = "loading", "It is being loaded."
+                await loop.run_in_executor(self._pool, self._prepare, entry)
+        except (CheckpointError, BackboneError, ValueError, RuntimeError) as error:
+            log.error("model %s cannot be used: %s", entry.name, error)
+            # What exactly is wrong concerns the operator, not the visitor.
+            entry.state, entry.message = "failed", "Its file cannot be used; the log says why."
+        else:
+            entry.state, entry.message = "ready", None
+
+    async def _download(self, entry: Entry) -> None:
+        def tell(share: float | None) -> None:
+            entry.progress = share
+
+        card = entry.card
+        try:
+            await asyncio.to_thread(
+                download, card["url"], card["sha256"], entry.path, progress=tell
+            )
+        except DownloadError as error:
+            log.error("model %s: %s", entry.name, error)
+            entry.state, entry.message = "published", f"The download failed: {error}."
+        else:
+            await self._load(entry)
+        finally:
+            entry.progress = None
+
+    def _prepare(self, entry: Entry) -> None:
+        """Load a model, its backbone and the samples' features; runs in a thread."""
+        entry.load()
+        warm_up(entry)
+        for name in all_samples():
+            self._sample_features(entry.backbone, name)
+
+    def _backbone(self, name: str) -> Backbone:
+        if name not in self._backbones:
+            self._backbones[name] = build_backbone(name)
+        return self._backbones[name]
+
+    def _sample_features(self, backbone: str, sample: str) -> Tensor:
+        key = (backbone, sample)
+        if key not in self._features:
+            image = open_sample(find_sample(sample))
+            self._features[key] = self._image_features(backbone, image)
+        return self._features[key]
+
+    def _image_features(self, backbone: str, image: Image.Image) -> Tensor:
+        """[1,H,W,D], rounded to float16 as the features that models are trained on."""
+        extractor = self._backbone(backbone)
+        with torch.inference_mode():
+            return extractor(extractor.preprocess([image])).half().float()
+
+
+def _run(
+    entry: Entry,
+    words: list[str],
+    indices: list[int],
+    features: Tensor,
+    size: tuple[int, int],
+    question: str,
+    sample: str | None,
+    start: float,
+) -> Prediction:
+    """One forward pass about features [1,H,W,D] of an image of (width, height) pixels."""
+    with torch.inference_mode():
+        length = torch.tensor([len(indices)])
+        output = entry.model(torch.tensor([indices]), length, features)
+        shares, box = answer_shares(output), predicted_box(output, size)
+        steps = steps_of(output, entry.model)
+    task = likely_task(words)
+    return Prediction(
+        model=entry.name,
+        sample=sample,
+        question=question,
+        task=task if task in entry.tasks else entry.tasks[0],
+        words=words,
+        image_width=size[0],
+        image_height=size[1],
+        answer=shares[0].answer if shares else None,
+        probabilities=shares,
+        box=box,
+        steps=steps,
+        milliseconds=round(1000 * (time.perf_counter() - start), 1),
+    )

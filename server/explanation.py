@@ -1,0 +1,99 @@
+"""From one forward pass to what the API gives: nothing is computed again, only read off."""
+
+import torch
+from torch import Tensor
+
+from server.schemas import AnswerShare, Box, Step
+from snmn.boxes import decode_boxes
+from snmn.model import SNMN, SNMNOutput
+from snmn.modules import DescribeOne
+from snmn.vocabulary import ANSWERS, MODULES
+
+
+def answer_shares(output: SNMNOutput) -> list[AnswerShare]:
+    """All answers with their probabilities, likeliest first; none without an answer head."""
+    if output.answer_logits is None:
+        return []
+    shares, order = output.answer_logits[0].softmax(dim=0).sort(descending=True)
+    return [
+        AnswerShare(answer=ANSWERS[index], probability=round(share, 5))
+        for share, index in zip(shares.tolist(), order.tolist(), strict=True)
+    ]
+
+
+def predicted_box(output: SNMNOutput, size: tuple[int, int]) -> Box | None:
+    """The box at the best cell, cut to the image of (width, height) pixels; None without heads."""
+    if output.cell_scores is None:
+        return None
+    shares = output.cell_scores.softmax(dim=1)
+    confidence, cell = shares.max(dim=1)
+    grid = tuple(output.image_attention.shape[2:])
+    box = decode_boxes(cell, output.box_offset, torch.tensor([size]), grid)[0]
+    corners = torch.stack([box[:2], box[:2] + box[2:].clamp_min(1)])
+    corners = corners.clamp_min(0).minimum(torch.tensor(size))
+    (x1, y1), (x2, y2) = corners.tolist()
+    return Box(
+        x=round(x1, 1),
+        y=round(y1, 1),
+        width=round(x2 - x1, 1),
+        height=round(y2 - y1, 1),
+        confidence=round(confidence.item(), 5),
+    )
+
+
+def steps_of(output: SNMNOutput, model: SNMN) -> list[Step]:
+    """The T steps of question 0."""
+    pointers = output.stack_pointer[0].argmax(dim=1).tolist()
+    used = max(pointers) + 1
+    attention = _shares(output.image_attention[0])  # [T,H,W]
+    stack = _shares(output.stack[0, :, :used])  # [T,K,H,W]
+    levels = _levels(stack).tolist()
+    probabilities = _rounded(output.module_probs[0])
+    chosen = output.module_probs[0].argmax(dim=1).tolist()
+    words = _rounded(output.question_attention[0])
+    attention = _rounded(attention, 5)
+    steps = []
+    for t, (index, pointer) in enumerate(zip(chosen, pointers, strict=True)):
+        before = pointers[t - 1] if t else 0
+        read, popped, pushed = _moves(model, MODULES[index], before, pointer)
+        steps.append(
+            Step(
+                module=MODULES[index],
+                module_probabilities=probabilities[t],
+                word_attention=words[t],
+                image_attention=attention[t],
+                pointer=pointer,
+                read=read,
+                popped=popped,
+                pushed=pushed,
+                stack=levels[t],
+            )
+        )
+    return steps
+
+
+def _moves(model: SNMN, name: str, before: int, after: int) -> tuple[list[int], ...]:
+    """Places that a module reads and keeps, pops and pushes; ``before`` is the old pointer."""
+    module = model.nmn.neural_modules[name]
+    inputs = [before - k for k in range(module.inputs) if before >= k]
+    if isinstance(module, DescribeOne) and module.keep_stack:
+        return inputs, [], []
+    return [], inputs, [after] * module.outputs
+
+
+def _shares(logits: Tensor) -> Tensor:
+    """Softmax over the cells of maps [...,H,W], as the modules read them."""
+    return logits.flatten(-2).softmax(dim=-1).view(logits.shape)
+
+
+def _levels(shares: Tensor) -> Tensor:
+    """Maps [...,H,W] as whole numbers: 0 at an even spread or less, 255 at the strongest cell."""
+    even = 1 / (shares.shape[-1] * shares.shape[-2])
+    highest = shares.amax(dim=(-2, -1), keepdim=True)
+    # A map that is all but even has nothing to show.
+    scale = torch.where(highest > 1.05 * even, 255 / (highest - even), 0.0)
+    return ((shares - even).clamp_min(0) * scale).round().int()
+
+
+def _rounded(values: Tensor, digits: int = 4) -> list:
+    return values.double().round(decimals=digits).tolist()

@@ -1,0 +1,161 @@
+"""What the API takes and gives; `/docs` is made from these.
+
+Shapes beside the usual alphabet: K stack places that a run used, with place 0 the empty bottom.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Task = Literal["vqa", "loc"]
+State = Literal["waiting", "loading", "ready", "published", "downloading", "failed"]
+
+
+class Ask(BaseModel):
+    """A question about a sample image; a form may carry an uploaded ``image`` instead."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Annotated[str, Field(description="a question, or an expression to find")]
+    model: Annotated[str | None, Field(description="name of a model; left out: the default")] = None
+    sample: Annotated[str | None, Field(description="id of a sample image")] = None
+
+
+class AnswerShare(BaseModel):
+    """An answer and its probability."""
+
+    answer: str
+    probability: float
+
+
+class Box(BaseModel):
+    """A box in pixels of the image, which is shown at its own orientation."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    confidence: Annotated[float, Field(description="probability of the box's cell of the grid")]
+
+
+class Step(BaseModel):
+    """One step of the controller, and the state after it."""
+
+    module: Annotated[str, Field(description="the likeliest module")]
+    module_probabilities: Annotated[list[float], Field(description="[M], as in api/vocabulary")]
+    word_attention: Annotated[list[float], Field(description="[S], sums to 1")]
+    image_attention: Annotated[
+        list[list[float]], Field(description="[H][W], the map at the pointer; sums to 1")
+    ]
+    pointer: Annotated[int, Field(description="place of the stack's top after the step")]
+    read: Annotated[list[int], Field(description="places that the module looked at and kept")]
+    popped: Annotated[list[int], Field(description="places that the module took away")]
+    pushed: Annotated[list[int], Field(description="places that the module put there")]
+    stack: Annotated[
+        list[list[list[int]]],
+        Field(description="[K][H][W], 255 at a map's strongest cell, 0 at an even spread"),
+    ]
+
+
+class Prediction(BaseModel):
+    """An answer and how it came about."""
+
+    model: str
+    sample: str | None
+    question: str
+    task: Annotated[Task, Field(description="vqa: the answer is meant, loc: the box")]
+    words: list[str]
+    image_width: int
+    image_height: int
+    answer: Annotated[str | None, Field(description="null for a model that only finds boxes")]
+    probabilities: Annotated[list[AnswerShare], Field(description="all answers, likeliest first")]
+    box: Annotated[Box | None, Field(description="null for a model that only answers")]
+    steps: list[Step]
+    milliseconds: Annotated[float, Field(description="time for features and network")]
+
+
+class ModelInfo(BaseModel):
+    """A model that can be asked, or why it cannot."""
+
+    name: str
+    title: str
+    tasks: Annotated[list[Task], Field(description="empty as long as it is not known")]
+    state: State
+    default: bool
+    message: Annotated[str | None, Field(description="what is going on, unless it is ready")]
+    progress: Annotated[float | None, Field(description="0 to 1 while it is downloaded")]
+    card: Annotated[dict, Field(description="data, training and accuracy, as published with it")]
+
+
+class SuggestedQuestion(BaseModel):
+    """A question with its true answer."""
+
+    text: str
+    answer: str
+
+
+class SuggestedExpression(BaseModel):
+    """A referring expression with the true box, [x, y, width, height] in pixels."""
+
+    text: str
+    box: list[int]
+
+
+class Sample(BaseModel):
+    """A bundled image with something to ask about it."""
+
+    id: str
+    url: str
+    width: int
+    height: int
+    alt: Annotated[str, Field(description="what can be seen")]
+    questions: list[SuggestedQuestion]
+    expressions: list[SuggestedExpression]
+
+
+class ModuleInfo(BaseModel):
+    """A neural module and what it does."""
+
+    name: str
+    title: str
+    description: str
+
+
+class Vocabulary(BaseModel):
+    """All words that a question may hold, all answers, and the modules in their order."""
+
+    words: list[str]
+    answers: list[str]
+    modules: list[ModuleInfo]
+    max_words: int
+
+
+class Health(BaseModel):
+    """Whether questions can be answered already."""
+
+    status: Literal["ok", "starting"]
+    ready: Annotated[list[str], Field(description="names of the models in memory")]
+
+
+class UnknownWord(BaseModel):
+    """A word that no model knows, and known ones spelt alike."""
+
+    word: str
+    nearest: list[str]
+
+
+class Check(BaseModel):
+    """What is wrong with the words of a question; both are empty where nothing is."""
+
+    detail: str
+    unknown: list[UnknownWord]
+
+
+class Error(BaseModel):
+    """Why a request was not answered."""
+
+    detail: Annotated[str, Field(description="one sentence")]
+    code: str
+    unknown: Annotated[
+        list[UnknownWord] | None, Field(description="with the code unknown_word")
+    ] = None

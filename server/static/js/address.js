@@ -1,0 +1,24 @@
+// The view in the page's address, so that a link reproduces it. Uploads never go into it.
+
+export function readAddress() {
+  const given = new URLSearchParams(location.search);
+  const step = Number.parseInt(given.get("step") ?? "", 10);
+  return {
+    sample: given.get("sample"),
+    question: given.get("question"),
+    model: given.get("model"),
+    step: Number.isNaN(step) ? null : step,
+  };
+}
+
+export function writeAddress({ sample, question, model, step }, { replace }) {
+  const query = new URLSearchParams();
+  if (sample) query.set("sample", sample);
+  query.set("question", question);
+  query.set("model", model);
+  if (step !== null) query.set("step", String(step));
+  const address = `?${query}`;
+  if (address === location.search) return;
+  if (replace) history.replaceState(null, "", address);
+  else history.pushState(null, "", address);
+}

@@ -1,0 +1,57 @@
+// The answer with its rivals, or the box on the image.
+
+import { bar, byId, percent } from "./dom.js";
+
+const SHOWN = 5;
+
+// truth is {answer} or {box: [x, y, width, height]} where it is known, else null.
+export function showAnswer(prediction, truth) {
+  const boxed = prediction.task === "loc";
+  byId("answer").hidden = false;
+  byId("answer-label").textContent = boxed ? "Found" : "Answer";
+  byId("answer-text").textContent = boxed
+    ? `in the box, ${percent(prediction.box.confidence)} sure`
+    : prediction.answer;
+  byId("shares").replaceChildren(
+    ...prediction.probabilities
+      .slice(0, boxed ? 0 : SHOWN)
+      .map(({ answer, probability }) => bar(answer, probability)),
+  );
+  byId("truth").textContent = verdict(prediction, truth, boxed);
+  placeBox(byId("found-box"), prediction.box && boxed ? asList(prediction.box) : null, prediction);
+  placeBox(byId("true-box"), boxed ? truth?.box : null, prediction);
+  return byId("answer-text").textContent;
+}
+
+export function hideBoxes() {
+  byId("found-box").hidden = true;
+  byId("true-box").hidden = true;
+}
+
+const asList = ({ x, y, width, height }) => [x, y, width, height];
+
+function verdict(prediction, truth, boxed) {
+  if (boxed && truth?.box) {
+    return `Overlap with the true box (dashed): ${percent(overlap(asList(prediction.box), truth.box))}`;
+  }
+  if (!boxed && truth?.answer) {
+    return truth.answer === prediction.answer ? "✓ That is right." : `✗ The true answer is ${truth.answer}.`;
+  }
+  return "";
+}
+
+function placeBox(element, box, { image_width: width, image_height: height }) {
+  element.hidden = !box;
+  if (!box) return;
+  element.style.left = `${(100 * box[0]) / width}%`;
+  element.style.top = `${(100 * box[1]) / height}%`;
+  element.style.width = `${(100 * box[2]) / width}%`;
+  element.style.height = `${(100 * box[3]) / height}%`;
+}
+
+function overlap([x1, y1, w1, h1], [x2, y2, w2, h2]) {
+  const across = Math.min(x1 + w1, x2 + w2) - Math.max(x1, x2);
+  const down = Math.min(y1 + h1, y2 + h2) - Math.max(y1, y2);
+  const common = Math.max(0, across) * Math.max(0, down);
+  return common / (w1 * h1 + w2 * h2 - common);
+}
