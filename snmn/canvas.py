@@ -1,5 +1,7 @@
 """What pictures of results are drawn with: type, colours and mixtures of them."""
 
+from functools import cache
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -7,6 +9,7 @@ INK, FAINT, PAPER = "#222222", "#888888", "#ffffff"
 RIGHT, WRONG = "#1e7d34", "#b3261e"
 
 
+@cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own typeface, so that pictures need no font of the machine."""
     return ImageFont.load_default(size)

@@ -18,6 +18,8 @@ STACK_COLUMNS, MAP_WIDTH = 4, 66
 SHADE = (255, 176, 32)
 # Attention spread thinner than this over its best cell is shown as weak, not scaled up.
 FULL_HEAT = 0.1
+# The same for words.
+FULL_SHADE = 0.3
 
 
 def draw_figure(
@@ -135,7 +137,7 @@ def _words_height(words: list[str]) -> int:
 
 def _words(draw: ImageDraw.ImageDraw, corner, words: list[str], shares: np.ndarray) -> None:
     """The question, each word on a ground as strong as its share beside the greatest."""
-    greatest = max(float(shares.max()), 1e-9)
+    greatest = max(float(shares.max()), FULL_SHADE)
     for (x, y, length), word, share in zip(_places(words), words, shares, strict=True):
         x, y = x + corner[0], y + corner[1]
         draw.rectangle((x, y, x + length - 1, y + 19), fill=blend(float(share) / greatest, SHADE))
