@@ -225,7 +225,8 @@ def test_a_full_disk_is_reported_and_whole_shards_stay(tmp_path, room, compressi
         "writer = FeatureWriter(sys.argv[1], attributes=ATTRIBUTES, shard_size=40, "
         f"compression={compression!r}); "
         "features = np.random.default_rng(0).standard_normal((40, 3, 4, 50)); "
-        "writer.add(make_names(20, 8), features[:20]); writer.add(make_names(20, 28), features[20:])"
+        "writer.add(make_names(20, 8), features[:20]); "
+        "writer.add(make_names(20, 28), features[20:])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "val")],
