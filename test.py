@@ -212,7 +212,10 @@ def main(arguments: list[str] | None = None) -> None:
         limit_test_batches=given.batches,
         callbacks=[callback for callback in (figures, explainer) if callback],
     )
-    trainer.test(training, datamodule=data, verbose=False)
+    try:
+        trainer.test(training, datamodule=data, verbose=False)
+    except DatasetError as error:  # The annotations that an explanation is made from.
+        raise ConfigError(str(error)) from None
     about = {
         "experiment": config.EXP_NAME,
         "checkpoint": given.checkpoint,

@@ -12,8 +12,8 @@ from clevr_prep.json_stream import JsonArray
 from clevr_prep.layouts import expert_steps
 from clevr_prep.reading import discrete_answer, heard_arguments, read_layout
 from clevr_prep.scene_cells import object_cells
-from clevr_prep.synthetic.programs import Node, node_results, parse_program
-from clevr_prep.synthetic.scene_masks import SceneMasks, members
+from clevr_prep.synthetic.programs import Node, ProgramError, node_results, parse_program
+from clevr_prep.synthetic.scene_masks import SceneError, SceneMasks, members
 from snmn.explanation import QuestionTruth, Reading
 
 _DESCRIBES = ("_DescribeOne", "_DescribeTwo")
@@ -48,15 +48,20 @@ class Annotations:
     def truth(self, filename: str, question_index: int, grid: tuple[int, int]) -> QuestionTruth:
         """What is true of a question, on a grid (H, W).
 
-        Raises ``DatasetError`` where the image has no scene or the question no program,
-        ``SceneError`` or ``ProgramError`` where they are broken.
+        Raises ``DatasetError`` where the image has no scene or the question no program, or where
+        they are broken.
         """
         if filename not in self._scenes:
             raise DatasetError(f"{self.path} has no scene of {filename}")
         if question_index not in self._programs:
             raise DatasetError(f"{self.questions_file} has no program of question {question_index}")
         scene = json.loads(self._scenes[filename])
-        return _truth(scene, json.loads(self._programs[question_index]), grid)
+        try:
+            return _truth(scene, json.loads(self._programs[question_index]), grid)
+        except (ProgramError, SceneError) as error:
+            raise DatasetError(
+                f"{self.questions_file}: question {question_index} about {filename}: {error}"
+            ) from None
 
 
 def _truth(scene: dict, program: list[dict], grid: tuple[int, int]) -> QuestionTruth:

@@ -212,6 +212,8 @@ def explanation_table(summary: dict) -> str:
         numbers += [entry.get(name) for name in ("precision", "recall")]
         cells = "".join(f"{'-' if n is None else f'{n:.4f}':>11}" for n in numbers)
         lines.append(f"{module[1:]:<14}{entry['steps']:>7}{cells}")
+    if not summary["modules"]:
+        lines.append("no question begins with the expert's module, so no step can be compared")
     program = summary["discrete_program"]
     lines.append("")
     lines.append(_share_line("layout and words, run as a program, answer", program["answers"]))

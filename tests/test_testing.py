@@ -181,6 +181,16 @@ class TestExplain:
         with pytest.raises(ConfigError, match="no scene annotations"):
             run_test(experiment, "--explain", "TEST.DATA_DIR", "nowhere", out="none")
 
+    def test_a_question_without_a_program_is_named(self, experiment, tmp_path):
+        for kind in ("scenes", "questions"):
+            (tmp_path / kind).mkdir()
+            content = json.loads((experiment / kind / f"CLEVR_val_{kind}.json").read_text())
+            for question in content.get("questions", ()):
+                question.pop("program")
+            (tmp_path / kind / f"CLEVR_val_{kind}.json").write_text(json.dumps(content))
+        with pytest.raises(ConfigError, match=r"_questions.json has no program of question \d+"):
+            run_test(experiment, "--explain", "TEST.DATA_DIR", tmp_path, out="none")
+
 
 class TestFigures:
     def test_as_many_as_asked_for_of_questions_in_the_csv(self, tested):
