@@ -135,9 +135,9 @@ export class Steps {
       { type: "button", "data-step": t },
       make("span", { class: "number" }, String(t + 1)),
       make("span", { class: "title" }, title),
-      make("span", { class: "share" }, percent(share)),
       this.#thumbnail(step.stack[step.pointer]),
       make("span", { class: "spread", "aria-hidden": "true" }, ...step.module_probabilities.map(column)),
+      make("span", { class: "share" }, percent(share)),
       make("span", { class: "heard" }, this.#heard(step)),
       make("span", { class: "description" }, description),
     );

@@ -1,0 +1,26 @@
+# The demo on a CPU:
+#
+#   docker build --tag snmn .
+#   docker run --rm --publish 8000:8000 snmn
+#
+# TORCH names another build of PyTorch, for example a CPU-only wheel in the build's context.
+FROM python:3.11-slim
+
+ARG TORCH=torch
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
+WORKDIR /app
+
+COPY requirements.txt ./
+RUN pip install ${TORCH} && pip install -r requirements.txt
+
+COPY snmn snmn
+COPY clevr_prep clevr_prep
+COPY server server
+
+RUN useradd --system demo
+USER demo
+
+EXPOSE 8000
+HEALTHCHECK --start-period=30s --interval=30s --timeout=5s CMD ["python", "-c", \
+    "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+CMD ["uvicorn", "server.main:app", "--host", "0.0.0.0", "--port", "8000"]
