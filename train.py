@@ -14,7 +14,7 @@ saves `last.ckpt` and stops.
 import argparse
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -130,9 +130,15 @@ def build_data(config: Config, *, seed: int) -> CLEVRDataModule:
 
 
 def build_trainer(
-    config: Config, given: argparse.Namespace, directory: Path, *, name: str, resumed: bool
-) -> tuple[pl.Trainer, ScoreHistory]:
-    """Lightning's trainer with checkpoints, EMA and logs, and the history of its validations.
+    config: Config,
+    given: argparse.Namespace,
+    directory: Path,
+    *,
+    name: str,
+    resumed: bool,
+    more: Sequence[pl.Callback],
+) -> pl.Trainer:
+    """Lightning's trainer with checkpoints, EMA and logs.
 
     Args:
         config: the configuration.
@@ -140,6 +146,7 @@ def build_trainer(
         directory: for checkpoints and logs.
         name: of the run, for Weights & Biases.
         resumed: whether the run goes on from a checkpoint.
+        more: callbacks to add.
     """
     train = config.TRAIN
     # Lightning counts updates, of which an iteration makes one for each task.
@@ -153,7 +160,6 @@ def build_trainer(
         resumed=resumed,
     )
     say(note)
-    history = ScoreHistory()
     strategy = given.strategy
     if strategy == "auto" and (given.devices != "1" or given.num_nodes > 1):
         # A batch of one task leaves the other's head without gradients.
@@ -175,8 +181,7 @@ def build_trainer(
         callbacks=[
             ExponentialMovingAverage(train.EMA_DECAY),
             TrainingLog(),
-            history,
-            StopOnInterrupt(directory / "last.ckpt"),
+            *more,
             *checkpoint_callbacks(directory, every=train.SNAPSHOT_INTERVAL * updates),
         ],
     )
@@ -186,7 +191,7 @@ def build_trainer(
             f"note: {trainer.world_size} processes make batches of {trainer.world_size} x {size} "
             "questions; TRAIN.SOLVER.LR stays what it is"
         )
-    return trainer, history
+    return trainer
 
 
 def resume_path(config: Config, directory: Path) -> Path | None:
@@ -243,20 +248,18 @@ def train_once(
     """Train one run; returns what became of it, without a verdict."""
     pl.seed_everything(seed, verbose=False)
     name = config.EXP_NAME if given.restarts is None else f"{config.EXP_NAME}-{seed}"
-    trainer, history = build_trainer(
-        config, given, directory, name=name, resumed=resume is not None
+    history, stop = ScoreHistory(), StopOnInterrupt(directory / "last.ckpt")
+    trainer = build_trainer(
+        config, given, directory, name=name, resumed=resume is not None, more=[history, stop]
     )
     run = Run(seed, str(directory), history.scores)
     training = build_training(config, seed=seed)
     if given.compile:
         training.model.compile()
+    data = build_data(config, seed=seed)
     try:
-        trainer.fit(
-            training,
-            datamodule=build_data(config, seed=seed),
-            ckpt_path=resume,
-            weights_only=True,
-        )
+        with stop.listening():
+            trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True)
     except NonFiniteError as error:
         if given.restarts is None:
             raise

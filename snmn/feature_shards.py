@@ -102,7 +102,7 @@ class OpenShard:
                 self._features.id.read_direct_chunk((row, 0, 0, 0), out=flat)
             else:
                 self._features.read_direct(out, np.s_[row])
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise FeatureStoreError(
                 f"{self.path} cannot be read ({error}); delete it and extract again"
             ) from error

@@ -136,9 +136,12 @@ class _ShardFolder:
         if self._pid != os.getpid():
             self._forget_handles()
         shard = bisect.bisect_right(self._starts, index) - 1
-        if shard not in self._handles:
-            self._handles[shard] = OpenShard(self._paths[shard])
-        self._handles[shard].read_into(out, index - self._starts[shard])
+        try:
+            if shard not in self._handles:
+                self._handles[shard] = OpenShard(self._paths[shard])
+            self._handles[shard].read_into(out, index - self._starts[shard])
+        except FeatureStoreError as error:
+            raise FeatureStoreError(f"features of {self.filenames[index]}: {error}") from error
 
     def close(self) -> None:
         """Close this process's files."""

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -25,17 +27,15 @@ class StopOnInterrupt(pl.Callback):
     def __init__(self, path: Path):
         self.path = path
         self._pressed = False
-        self._before = None
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen to Ctrl-C."""
-        self._before = signal.signal(signal.SIGINT, self._press)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Ctrl-C means what it did before."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within the context, Ctrl-C means this."""
+        before = signal.signal(signal.SIGINT, self._press)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _press(self, *_) -> None:
         if self._pressed:
