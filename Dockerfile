@@ -3,10 +3,13 @@
 #   docker build --tag snmn .
 #   docker run --rm --publish 8000:8000 snmn
 #
-# TORCH names another build of PyTorch, for example a CPU-only wheel in the build's context.
+# TORCH is what pip is asked for first. By default it is the build that pip finds by itself, which for
+# some platforms brings gigabytes for GPUs along; for the small one, give PyTorch's index of CPU builds:
+#
+#   docker build --build-arg TORCH="torch torchvision --index-url ADDRESS" --tag snmn .
 FROM python:3.11-slim
 
-ARG TORCH=torch
+ARG TORCH="torch torchvision"
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 
