@@ -101,4 +101,4 @@ def upload_checkpoints(logger: WandbLogger, paths: Mapping[str, Path]) -> None:
 def close_logger(logger: Logger | None) -> None:
     """End the run of a logger, so that another one can begin in this process."""
     if isinstance(logger, WandbLogger):
-        logger.experiment.finish(quiet=True)
+        logger.experiment.finish()

@@ -68,7 +68,7 @@ def prior_score(imdbs: Mapping[str, Imdb]) -> float:
                 right += np.bincount(imdb.answer[imdb.question_type == kind]).max()
             shares.append(right / len(imdb))
         else:
-            scale = np.tile(imdb.image_size, 2)
+            scale = np.tile(imdb.image_size[imdb.image], 2)  # [N,4]
             mean = (imdb.box / scale).mean(axis=0) * scale
             overlap = box_iou(torch.from_numpy(mean).float(), torch.from_numpy(imdb.box))
             shares.append((overlap >= IOU_THRESHOLD).float().mean().item())
