@@ -145,6 +145,13 @@ def report(folder: Path, imdb: Imdb, batches: list[dict], about: dict, explained
     print(f"also in {folder}: {', '.join(written[1:])}")
 
 
+def count(text: str) -> int:
+    """A number of figures or batches on the command line."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+    return int(text)
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -154,22 +161,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", help="file made by train.py or snmn.convert")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
     parser.add_argument(
-        "--split", help="val, test, ...; of expressions loc_val, ... (TEST.SPLIT_VQA, SPLIT_LOC)"
+        "--split",
+        help="val or test, of expressions loc_val or loc_test (TEST.SPLIT_VQA, SPLIT_LOC)",
     )
     parser.add_argument("--out", metavar="RESULTS", help="folder of results (TEST.RESULT_DIR)")
     parser.add_argument("--raw", action="store_true", help="the raw weights (TEST.USE_EMA False)")
     parser.add_argument(
-        "--figures", type=int, metavar="N", help="draw the first N questions (TEST.NUM_VIS)"
+        "--figures", type=count, metavar="N", help="draw the first N questions (TEST.NUM_VIS)"
     )
     parser.add_argument(
         "--separate",
         action="store_true",
-        help="with --figures: the first N correct and the first N incorrect ones",
+        help="draw the first N correct ones and the first N incorrect ones instead",
     )
     parser.add_argument(
         "--explain", action="store_true", help="compare what the model shows with the scenes"
     )
-    parser.add_argument("--batches", type=int, metavar="N", help="stop after so many batches")
+    parser.add_argument("--batches", type=count, metavar="N", help="stop after so many batches")
     return parser.parse_intermixed_args(arguments)
 
 
@@ -177,17 +185,17 @@ def option_overrides(given: argparse.Namespace) -> list[str]:
     """The KEY VALUE pairs that the command's options stand for."""
     pairs: list[str] = []
     if given.split:
-        pairs += ["TEST.SPLIT_VQA", given.split, "TEST.SPLIT_LOC", f"loc_{given.split}"]
+        name = given.split.removeprefix("loc_")
+        pairs += ["TEST.SPLIT_VQA", name, "TEST.SPLIT_LOC", f"loc_{name}"]
     if given.out:
         pairs += ["TEST.RESULT_DIR", f"{given.out}/%s/"]
     if given.raw:
         pairs += ["TEST.USE_EMA", "False"]
     if given.figures is not None:
-        pairs += ["TEST.NUM_VIS", str(given.figures)]
+        for key in ("NUM_VIS", "NUM_VIS_CORRECT", "NUM_VIS_INCORRECT"):
+            pairs += [f"TEST.{key}", str(given.figures)]
     if given.separate:
-        number = str(given.figures or 0)
         pairs += ["TEST.VIS_SEPARATE_CORRECTNESS", "True"]
-        pairs += ["TEST.NUM_VIS_CORRECT", number, "TEST.NUM_VIS_INCORRECT", number]
     return pairs
 
 
@@ -228,6 +236,8 @@ def main(arguments: list[str] | None = None) -> None:
             if explainer:
                 explained["explanation"] = explainer.explanations[task].summary()
             report(folder, imdb, batches, about | {"split": folder.name}, explained)
+        else:
+            print(f"\nno batch of {folder.name} was tested")
     for folder, count in sorted(figures.drawn.items()) if figures else ():
         print(f"figures: {count} in {folder}")
 

@@ -252,6 +252,13 @@ class TestOptions:
         assert "6 of 30 questions" in capsys.readouterr().out
         assert not (folder / "CLEVR_val_answers.txt").exists()
 
+    def test_wrong_numbers_are_refused(self, experiment, capsys):
+        with pytest.raises(SystemExit):
+            run_test(experiment, "--batches", "-1")
+        with pytest.raises(SystemExit):
+            run_test(experiment, "--figures", "few")
+        assert "must be a whole number, not 'few'" in capsys.readouterr().err
+
     def test_help_shows_examples(self, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["test.py", "--help"])
         with pytest.raises(SystemExit):
