@@ -7,8 +7,8 @@ from snmn.vocabulary import MODULES
 MODEL_TITLES = {
     "vqa_gt_layout": "Questions, trained with layouts",
     "vqa_scratch": "Questions, from scratch",
-    "loc_gt_layout": "Referring expressions, trained with layouts",
-    "loc_scratch": "Referring expressions, from scratch",
+    "loc_gt_layout": "Expressions, trained with layouts",
+    "loc_scratch": "Expressions, from scratch",
     "joint_gt_layout": "Both, trained with layouts",
     "joint_scratch": "Both, from scratch",
 }

@@ -10,7 +10,7 @@ export function showAnswer(prediction, truth) {
   byId("answer").hidden = false;
   byId("answer-label").textContent = boxed ? "Found" : "Answer";
   byId("answer-text").textContent = boxed
-    ? `in the box, ${percent(prediction.box.confidence)} sure`
+    ? `a box, ${percent(prediction.box.confidence)} sure`
     : prediction.answer;
   byId("shares").replaceChildren(
     ...prediction.probabilities
