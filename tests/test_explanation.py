@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snmn.batch import Batch
-from snmn.explainer import ATTENDED, ELSEWHERE, OTHERS, Explainer, last_maps
+from snmn.explainer import ATTENDED, ELSEWHERE, OTHERS, Explainer, _verdicts, last_maps
 from snmn.explanation import (
     Explanation,
     ModuleTally,
@@ -205,6 +205,16 @@ def test_discrete_programs_are_held_against_model_and_truth():
     assert other["as_model"]["share"] == other["right"]["share"] == 0
     none = explained(5, answer=None)["discrete_program"]
     assert none["answers"]["share"] == 0 and "as_model_where_it_answers" not in none
+
+
+@pytest.mark.parametrize(
+    ("answer", "cell", "verdicts"),
+    [(1, 6, (True, True)), (1, 0, (False, True)), (0, 0, (True, False)), (None, 6, (False, False))],
+)
+def test_of_expressions_the_program_is_held_against_the_best_cell(answer, cell, verdicts):
+    reading = Reading(layout=["_Find"], selected=[np.array([False, True, False])], answer=answer)
+    output = SimpleNamespace(cell_scores=torch.from_numpy(one_hot(cell))[None])
+    assert _verdicts(reading, CELLS, SimpleNamespace(task="loc"), output, 0) == verdicts
 
 
 def test_the_table_has_a_line_for_each_module():
