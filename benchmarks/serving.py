@@ -4,7 +4,8 @@
 
 Starts a server of its own on a free port of this machine. Latency is that of one client that asks
 the default model about the sample images, one question after the other on one connection; beside
-it stands the rate of a matrix product, measured in turns with the questions, to compare machines.
+it stand the rate of a matrix product, measured in turns with the questions, to compare machines,
+and the server's processor time for a question, which tells more than latency on a busy machine.
 Then many clients ask at once; some of them upload images. Memory is the server's resident size,
 after a warm-up by the same clients and at the end.
 """
@@ -13,6 +14,7 @@ import argparse
 import http.client
 import io
 import json
+import os
 import random
 import socket
 import statistics
@@ -65,6 +67,10 @@ class Server:
         response.read()
         return response.status
 
+    def processor_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident_mib(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
@@ -92,7 +98,7 @@ def latency(server: Server, questions: int) -> dict[str, float]:
     """Milliseconds of questions that take turns with a matrix product."""
     choose, connection = random.Random(1), server.connect()
     left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    times, products = [], []
+    times, products, before = [], [], server.processor_seconds()
     for _ in range(questions):
         kind, body = sample_question(choose)
         start = time.perf_counter()
@@ -105,6 +111,7 @@ def latency(server: Server, questions: int) -> dict[str, float]:
         "rate_gflops": 2 * 1024**3 / statistics.median(products) / 1e9,
         "latency_median_ms": 1e3 * statistics.median(times),
         "latency_p95_ms": 1e3 * statistics.quantiles(times, n=20)[-1],
+        "processor_ms": 1e3 * (server.processor_seconds() - before) / questions,
     }
 
 
@@ -150,7 +157,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with Server() as server:
-        result = {"start_to_answer_s": server.seconds_to_answer}
+        result = {
+            "start_to_answer_s": server.seconds_to_answer,
+            "start_processor_s": server.processor_seconds(),
+        }
         result |= latency(server, options.questions)
         load(server, options.clients, options.seconds / 3)
         result["memory_before_mib"] = server.resident_mib()

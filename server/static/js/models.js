@@ -66,9 +66,11 @@ export class Models {
   }
 }
 
-// The first figure of a model's card, as a sentence.
+// The first figure of each task on a model's card, as a sentence.
 function accuracy(card) {
-  const [figure] = Object.entries(card.accuracy ?? {});
-  if (!figure || typeof figure[1] !== "number") return "";
-  return `${(100 * figure[1]).toFixed(1)} % right (${figure[0]})`;
+  return ["accuracy", "precision_at_1"]
+    .flatMap((kind) => Object.entries(card[kind] ?? {}).slice(0, 1))
+    .filter(([, share]) => typeof share === "number")
+    .map(([data, share]) => `${(100 * share).toFixed(1)} % right (${data})`)
+    .join("; ");
 }
