@@ -273,6 +273,14 @@ def train_once(
     return run
 
 
+@rank_zero_only
+def keep_checkpoint(source: Path, target: Path) -> None:
+    """Copy a checkpoint, if it is not there already."""
+    if source.resolve() != target.resolve():
+        with replacing(target) as partial:
+            shutil.copyfile(source, partial)
+
+
 def train_restarts(config: Config, given: argparse.Namespace, directory: Path) -> None:
     """Train --restarts runs in folders of their own and keep the best one's checkpoint."""
     questions = build_data(config, seed=given.seed)
@@ -289,8 +297,7 @@ def train_restarts(config: Config, given: argparse.Namespace, directory: Path) -
     print(report(runs, prior=prior))
     best = best_run(runs)
     if best is not None:
-        with replacing(directory / "best.ckpt") as partial:
-            shutil.copyfile(best.checkpoint, partial)
+        keep_checkpoint(Path(best.checkpoint), directory / "best.ckpt")
         print(f"best checkpoint: {directory}/best.ckpt, each run in {directory}/restarts.json")
 
 
@@ -311,6 +318,12 @@ def main(arguments: list[str] | None = None) -> None:
         train_restarts(config, given, directory)
         return
     resume = resume_path(config, directory)
+    updates = config.TRAIN.MAX_ITER * len(tasks(config))
+    if resume is not None and read_checkpoint(resume)["global_step"] >= updates:
+        # As when a run was killed after its last step, before its last checkpoint.
+        keep_checkpoint(resume, directory / "last.ckpt")
+        say(f"{resume} has all {config.TRAIN.MAX_ITER} steps: it is {directory}/last.ckpt now")
+        return
     run = train_once(config, given, directory, seed=given.seed, resume=resume)
     best = Path(run.checkpoint).name
     say(f"checkpoints: {directory}/last.ckpt" + (f", best on validation: {best}" if best else ""))

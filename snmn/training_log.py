@@ -58,16 +58,19 @@ class TrainingLog(pl.Callback):
             return
         usage = outputs["module_probs"].float().mean(dim=0)  # [N,T,M] -> [T,M]
         usage = trainer.strategy.reduce(usage, reduce_op="mean").tolist()
-        values = {
+        usage_by_name = {
             pl_module.task_name(f"modules/step{t}{module}", batch.task): share
             for t, shares in enumerate(usage)
             for module, share in zip(MODULES, shares, strict=True)
         }
+        # Past Lightning, which takes its time over each single value.
+        step = -(-trainer.global_step // len(pl_module.tasks))
+        for logger in trainer.loggers:
+            logger.log_metrics(usage_by_name, step=step)
         if batch.task == pl_module.tasks[-1]:
             self._stop_clock()
-            values["train/questions_per_second"] = self._questions / self._seconds
+            pl_module.log("train/questions_per_second", self._questions / self._seconds)
             self._questions, self._seconds = 0, 0.0
-        pl_module.log_dict(values)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validation is no training time."""

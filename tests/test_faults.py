@@ -78,6 +78,15 @@ def test_resuming_after_any_step_ends_where_an_unbroken_run_does(tiny, unbroken,
     same_weights(again / f"step={STEPS:08d}.ckpt", unbroken / f"step={STEPS:08d}.ckpt")
 
 
+def test_going_on_with_nothing_left_to_do(tiny, unbroken, capsys):
+    final = unbroken / f"step={STEPS:08d}.ckpt"
+    for _ in range(2):
+        folder = run_training(tiny, "done", "--resume", final)
+        same_weights(folder / "last.ckpt", unbroken / "last.ckpt")
+        final = folder / "last.ckpt"
+    assert f"has all {STEPS} steps" in capsys.readouterr().out
+
+
 def test_a_killed_run_leaves_whole_checkpoints_and_goes_on_exactly(tiny, unbroken):
     calls = run_and_kill(in_process(tiny, "counted"))
     chance = random.Random(0)
