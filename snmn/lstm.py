@@ -54,7 +54,6 @@ class LSTM(nn.Module):
         gates = torch.addmm(bias.flatten(), inputs, weight)
         return gates.unflatten(-1, (self.directions, 4 * self.hidden_dim))
 
-    @torch.compiler.disable  # Its steps follow the lengths of each batch.
     def recur(
         self,
         gates: Tensor,
@@ -73,6 +72,10 @@ class LSTM(nn.Module):
             zeros = gates.new_zeros(len(rows), active[0], self.hidden_dim)
             state = (zeros, zeros)
         hidden, cell = (part.to(gates.dtype) for part in state)
+        if torch.compiler.is_compiling():
+            # Its steps follow the lengths of each batch: nothing to compile. (Not a decorator,
+            # which would load the compiler for everybody.)
+            torch._dynamo.graph_break()
         with torch.autocast(gates.device.type, enabled=False):
             return _Recurrence.apply(gates, self.hidden_weight, hidden, cell, rows, tuple(active))
 
