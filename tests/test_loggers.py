@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
@@ -103,6 +104,13 @@ def test_weights_and_biases_offline(tiny, capsys, monkeypatch):
     for variable in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(variable, str(tiny[0] / variable))
     monkeypatch.delenv("WANDB_MODE")
+    kept, log_artifact = [], wandb.Run.log_artifact
+
+    def note(run, artifact, aliases):
+        kept.append((artifact.name, aliases))
+        return log_artifact(run, artifact, aliases=aliases)
+
+    monkeypatch.setattr(wandb.Run, "log_artifact", note)
     folder = run_training(tiny, "offline", "--logger", "wandb", "--artifacts")
     printed = capsys.readouterr().out
     assert f"logging to {folder}/wandb (`wandb login` or" in printed and "wandb sync" in printed
@@ -111,7 +119,7 @@ def test_weights_and_biases_offline(tiny, capsys, monkeypatch):
     content = records(file.read_bytes())
     for expected in (b"snmn-pytorch", b"train/loss_answer", b"modules/step3_And", b"val/score"):
         assert expected in content
-    assert b"offline-checkpoint" in content  # the artifact
+    assert kept == [("offline-checkpoint", ["last"]), ("offline-checkpoint", ["best"])]
     assert not (folder / "logs").exists()
 
 
