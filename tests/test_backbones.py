@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.models import ResNet101_Weights, resnet101
+from torchvision.models import ResNet101_Weights
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import functional as TF
 
@@ -14,19 +14,6 @@ from clevr_prep.backbones import BACKBONES, BackboneError, build_backbone
 from clevr_prep.backbones.cellnet import HEADS, WEIGHTS, CellNet, load_cellnet
 from clevr_prep.pretraining.data import find_scenes
 from clevr_prep.pretraining.evaluate import evaluate
-
-
-@pytest.fixture(scope="module")
-def resnet():
-    torch.manual_seed(0)
-    network = resnet101(weights=None).eval()
-    # Fresh batch norms are the identity: make their order and place matter.
-    for name, value in network.state_dict().items():
-        if name.endswith("running_mean"):
-            value.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 2)
-    return network
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.models import resnet101
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import functional as TF
 
@@ -198,19 +197,6 @@ def test_compressed_and_bfloat16_features(dataset, weights, tmp_path):
     assert run(dataset, weights, tmp_path / "b", "--split", "val", "--precision", "bfloat16") == 0
     rough = FeatureStore(tmp_path / "b" / "val").read(range(3)).astype(np.float32)
     assert 0 < np.abs(rough - plain).max() < 0.05 * plain.max()
-
-
-@pytest.fixture(scope="module")
-def resnet():
-    torch.manual_seed(0)
-    network = resnet101(weights=None).eval()
-    # Fresh batch norms are the identity: make their order and place matter.
-    for name, value in network.state_dict().items():
-        if name.endswith("running_mean"):
-            value.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 2)
-    return network
 
 
 @pytest.mark.parametrize("source", ["made", "genuine"])
