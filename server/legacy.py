@@ -2,7 +2,7 @@
 
 Their answer is one flat JSON object with arrays named as the PyTorch adaptation named them. Image
 i is the i-th sample, and ``gt`` chooses between the two models of questions: trained with
-ground-truth layouts, or from scratch.
+ground-truth layouts, or from scratch; where one is not there, the joint model takes its place.
 """
 
 from typing import Annotated
@@ -15,6 +15,10 @@ from server.errors import DemoError
 from server.samples import all_samples
 
 router = APIRouter()
+_MODELS = {
+    True: ("vqa_gt_layout", "joint_gt_layout"),
+    False: ("vqa_scratch", "joint_scratch"),
+}
 
 
 class OldPrediction(BaseModel):
@@ -33,7 +37,9 @@ async def old_model(
     engine: EngineOf,
     image_id: Annotated[int, Query(description="number of a sample, from 0")],
     question_text: str,
-    gt: Annotated[bool, Query(description="the model trained with layouts")] = True,
+    gt: Annotated[
+        bool, Query(description="a model trained with layouts, or one from scratch")
+    ] = True,
 ) -> OldPrediction:
     """Answer as the earlier demo did; new clients take /api/predict."""
     samples = list(all_samples())
@@ -41,9 +47,14 @@ async def old_model(
         raise DemoError(
             404, "no_sample", f"There is no image {image_id}; they go from 0 to {len(samples) - 1}."
         )
+    here = [
+        name
+        for name in _MODELS[gt]
+        if name in engine.entries and engine.entries[name].state not in ("published", "failed")
+    ]
     prediction = await engine.predict(
         question=question_text,
-        model="vqa_gt_layout" if gt else "vqa_scratch",
+        model=here[0] if here else _MODELS[gt][0],
         sample=samples[image_id],
         upload=None,
     )

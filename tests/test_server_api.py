@@ -183,6 +183,16 @@ def test_the_old_address_answers_in_its_old_shape(client):
     refused(client.get("/model", params=query | {"image_id": "x"}), 422, "invalid")
 
 
+def test_the_old_address_takes_the_joint_model_where_there_is_no_other(tmp_path):
+    write_models(tmp_path, ["loc_gt_layout", "joint_gt_layout"])
+    query = {"image_id": 0, "question_text": QUESTION}
+    with TestClient(create_app(settings(tmp_path))) as client:
+        old = client.get("/model", params=query | {"gt": "true"}).json()
+        new = post(client, {**ASK, "model": "joint_gt_layout"}).json()
+        assert old["module_probs"] == [step["module_probabilities"] for step in new["steps"]]
+        refused(client.get("/model", params=query | {"gt": "false"}), 404, "no_model")
+
+
 def test_unknown_words_are_named_with_their_nearest(client):
     body = refused(
         post(client, {**ASK, "question": "How many cubs are grean?"}), 422, "unknown_word"
