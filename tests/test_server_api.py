@@ -341,6 +341,28 @@ def test_a_slow_body_is_refused(models):
     refused(anyio.run(ask, app), 408, "slow")
 
 
+def test_a_client_that_leaves_in_the_middle_is_no_error(models):
+    import anyio
+
+    arriving = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent = []
+
+    async def receive():
+        return arriving.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"demo"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/api/predict", "headers": headers}
+    scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http"}
+    anyio.run(create_app(settings(models)), scope, receive, send)
+    assert sent[0]["status"] == 400
+
+
 def test_more_than_may_wait_are_refused(models):
     app = create_app(settings(models))
     with TestClient(app) as client:
