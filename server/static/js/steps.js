@@ -222,6 +222,8 @@ export class Steps {
   // of the words those that they listen to (shares(step) gives [S]; null: no words).
   #highlights(element, used, shares) {
     const mark = (on) => {
+      // The pointer also leaves when a new image hides the element.
+      if (!this.prediction) return;
       const { steps } = this.prediction;
       const chosen = steps.filter((step) => on && used(step));
       for (const card of byId("timeline").querySelectorAll("[data-card]")) {
