@@ -2,6 +2,7 @@
 
     python test.py configs/vqa_gt_layout.yaml runs/vqa_gt_layout/last.ckpt
     python test.py configs/vqa_gt_layout.yaml CHECKPOINT --split test
+    python test.py configs/mini_vqa_gt_layout.yaml --bundled vqa_gt_layout
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --figures 20 --separate
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --explain
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --batches 3 TEST.BATCH_SIZE 100
@@ -31,6 +32,7 @@ from clevr_prep.annotations import Annotations
 from clevr_prep.data.question_files import DatasetError
 from config import Config, ConfigError, check_heads, load_config, splits, stored_data, to_dict
 from snmn.allocation import keep_freed_memory
+from snmn.bundled import bundled_names, bundled_path
 from snmn.calibration import reliability_plot
 from snmn.checkpoint import check_model, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule
@@ -158,8 +160,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", help="yaml file of the experiment")
-    parser.add_argument("checkpoint", help="file made by train.py or snmn.convert")
+    parser.add_argument("checkpoint", nargs="?", help="file made by train.py or snmn.convert")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
+    parser.add_argument(
+        "--bundled", metavar="NAME", help="a model that comes with the project, not a CHECKPOINT"
+    )
     parser.add_argument(
         "--split",
         help="val or test, of expressions loc_val or loc_test (TEST.SPLIT_VQA, SPLIT_LOC)",
@@ -178,7 +183,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--explain", action="store_true", help="compare what the model shows with the scenes"
     )
     parser.add_argument("--batches", type=count, metavar="N", help="stop after so many batches")
-    return parser.parse_intermixed_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
+    if given.bundled and given.checkpoint and len(given.overrides) % 2:
+        # Without a path, what stands in its place is the first setting's name.
+        given.overrides.insert(0, given.checkpoint)
+        given.checkpoint = None
+    if (given.checkpoint is None) == (given.bundled is None):
+        known = ", ".join(bundled_names())
+        parser.error(f"give either a CHECKPOINT or --bundled NAME, which is one of: {known}")
+    return given
 
 
 def option_overrides(given: argparse.Namespace) -> list[str]:
@@ -204,6 +217,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parse(arguments)
     quiet_lightning()
     keep_freed_memory()
+    if given.bundled:
+        given.checkpoint = str(bundled_path(given.bundled))
     config, notes = load_config(given.config, [*given.overrides, *option_overrides(given)])
     for note in notes:
         print(f"note: {note}")

@@ -4,17 +4,17 @@ A card without its checkpoint announces a published model, if it has a `url` and
 `server.download` can fetch that.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from clevr_prep.backbones import BACKBONES
 from server.descriptions import MODEL_TITLES, model_order
 from server.schemas import ModelInfo, State, Task
+from snmn.bundled import read_card
 from snmn.checkpoint import load_model
 from snmn.model import SNMN
+from snmn.predict import find_backbone
 
 
 @dataclass
@@ -61,22 +61,6 @@ class Entry:
         )
 
 
-def find_backbone(card: dict, model: SNMN) -> str:
-    """Name of the backbone whose features a model was trained on: from its card, else by shape."""
-    grid = tuple(model.knowledge_base.grid)
-    shape = (*grid, model.knowledge_base.feature_dim)
-    named = card.get("features")
-    fitting = [name for name, entry in BACKBONES.items() if (*entry.grid, entry.dim) == shape]
-    if named is None and len(fitting) == 1:
-        return fitting[0]
-    if named not in fitting:
-        raise ValueError(
-            f"its card names the features {named!r}; of its shape {shape} there are "
-            f"{', '.join(fitting) or 'none'}"
-        )
-    return named
-
-
 def read_catalogue(folder: Path) -> dict[str, Entry]:
     """Entries by name in the order of the page; damaged cards count as empty ones."""
     names = {path.stem for path in folder.glob("*.ckpt")} | set(_published(folder))
@@ -87,7 +71,7 @@ def read_catalogue(folder: Path) -> dict[str, Entry]:
         entries[name] = Entry(
             name=name,
             path=path,
-            card=_read_card(path.with_suffix(".json")),
+            card=read_card(path),
             state="waiting" if here else "published",
             message="It is about to be loaded." if here else "It has to be downloaded first.",
         )
@@ -95,16 +79,8 @@ def read_catalogue(folder: Path) -> dict[str, Entry]:
 
 
 def _published(folder: Path) -> list[str]:
-    cards = {path.stem: _read_card(path) for path in folder.glob("*.json")}
+    cards = {path.stem: read_card(path) for path in folder.glob("*.json")}
     return [name for name, card in cards.items() if "url" in card and "sha256" in card]
-
-
-def _read_card(path: Path) -> dict:
-    try:
-        card = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return card if isinstance(card, dict) else {}
 
 
 def warm_up(entry: Entry) -> None:

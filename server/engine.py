@@ -26,6 +26,7 @@ from server.samples import all_samples, find_sample, open_sample
 from server.schemas import ModelInfo, Prediction
 from server.settings import Settings
 from snmn.checkpoint import CheckpointError
+from snmn.predict import forward, image_features
 
 log = logging.getLogger("uvicorn.error")
 _PATIENCE = 60.0  # seconds that a question waits for its model to be loaded
@@ -198,10 +199,7 @@ class Engine:
         return self._features[key]
 
     def _image_features(self, backbone: str, image: Image.Image) -> Tensor:
-        """[1,H,W,D], rounded to float16 as the features that models are trained on."""
-        extractor = self._backbone(backbone)
-        with torch.inference_mode():
-            return extractor(extractor.preprocess([image])).half().float()
+        return image_features(self._backbone(backbone), image)
 
 
 def _run(
@@ -215,9 +213,8 @@ def _run(
     start: float,
 ) -> Prediction:
     """One forward pass about features [1,H,W,D] of an image of (width, height) pixels."""
+    output = forward(entry.model, indices, features)
     with torch.inference_mode():
-        length = torch.tensor([len(indices)])
-        output = entry.model(torch.tensor([indices]), length, features)
         shares, box = answer_shares(output), predicted_box(output, size)
         steps = steps_of(output, entry.model)
     task = likely_task(words)

@@ -2,10 +2,10 @@
 
 from server.errors import DemoError
 from server.schemas import Check, Task, UnknownWord
+from snmn.predict import is_question
 from snmn.vocabulary import QUESTION_WORDS, UnknownWordError, encode, tokenise
 
 MAX_WORDS, MAX_LETTERS = 60, 500  # CLEVR's longest question has 45 words
-_ASKING = {"what", "how", "is", "are", "do", "does", "has", "have"}
 
 
 def check_words(text: str) -> Check:
@@ -53,4 +53,4 @@ def _sentence(error: UnknownWordError) -> str:
 
 def likely_task(words: list[str]) -> Task:
     """Whether words ask for an answer (vqa) or denote an object (loc)."""
-    return "vqa" if "?" in words or words[0] in _ASKING else "loc"
+    return "vqa" if is_question(words) else "loc"

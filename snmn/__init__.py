@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snmn.checkpoint import load_model
     from snmn.model import SNMN, SNMNOutput, build_model
+    from snmn.predict import Predictor
 
-__all__ = ["SNMN", "SNMNOutput", "build_model", "load_model"]
+__all__ = ["SNMN", "Predictor", "SNMNOutput", "build_model", "load_model"]
 
 _MODULES = {
     "SNMN": "snmn.model",
     "SNMNOutput": "snmn.model",
     "build_model": "snmn.model",
     "load_model": "snmn.checkpoint",
+    "Predictor": "snmn.predict",
 }
 
 

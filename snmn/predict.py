@@ -1,0 +1,190 @@
+"""Ask a trained model about an image: answer or box, and the steps that led there.
+
+    predictor = snmn.Predictor.bundled("vqa_gt_layout")
+    result = predictor(Image.open("scene.png"), "How many cubes are there?")
+    result.show()
+
+or on the command line:
+
+    python -m snmn.predict IMAGE "How many cubes are there?" --figure steps.png
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from clevr_prep.backbones import BACKBONES, Backbone, BackboneError, build_backbone
+from snmn.boxes import decode_boxes
+from snmn.bundled import bundled_path, read_card
+from snmn.checkpoint import CheckpointError, load_model
+from snmn.figures import draw_figure
+from snmn.model import SNMN, SNMNOutput
+from snmn.trace import Step, Trace, trace
+from snmn.vocabulary import encode, tokenise
+
+
+@dataclass
+class Result:
+    """What a model makes of one question about one image.
+
+    - image, question: what was asked
+    - answers: (answer, probability), likeliest first; empty for models of expressions alone
+    - box: [x, y, width, height] in the image's pixels; None for models of questions alone
+    - trace: the steps, as `snmn.figures.draw_figure` takes them
+    """
+
+    image: Image.Image
+    question: str
+    answers: list[tuple[str, float]]
+    box: list[float] | None
+    trace: Trace
+
+    @property
+    def answer(self) -> str | None:
+        """The likeliest answer, None without an answer head."""
+        return self.answers[0][0] if self.answers else None
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """The probability of each answer, likeliest first."""
+        return dict(self.answers)
+
+    @property
+    def steps(self) -> list[Step]:
+        """All T steps."""
+        return self.trace.steps
+
+    def show(self) -> Image.Image:
+        """The steps as a picture, which a notebook displays as a cell's last value."""
+        return draw_figure(self.trace, self.image)
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture of `show`; the name's ending decides the format."""
+        self.show().save(path)
+
+
+class Predictor:
+    """A model and the backbone whose features it was trained on.
+
+    ``backbone`` names the features, where neither a card beside the checkpoint nor their shape
+    does. Raises CheckpointError, BackboneError, or ValueError for features that do not fit.
+    """
+
+    def __init__(self, checkpoint: str | Path, *, backbone: str | None = None):
+        self.model = load_model(checkpoint)
+        card = {"features": backbone} if backbone else read_card(Path(checkpoint))
+        self.backbone = build_backbone(find_backbone(card, self.model))
+
+    @classmethod
+    def bundled(cls, name: str = "vqa_gt_layout") -> "Predictor":
+        """A model that comes with the project. CheckpointError names those there are."""
+        return cls(bundled_path(name))
+
+    def __call__(self, image: Image.Image, question: str) -> Result:
+        """Answer a question; UnknownWordError (a ValueError) names a word and its nearest."""
+        if not any(word[0].isalnum() for word in tokenise(question)):
+            raise ValueError("the question is empty; ask something")
+        indices = encode(question)
+        image = image.convert("RGB")
+        output = forward(self.model, indices, image_features(self.backbone, image))
+        size = torch.tensor([image.size])
+        words, length = torch.tensor(indices), len(indices)
+        answers, box = [], None
+        if output.cell_scores is not None:
+            grid = tuple(output.image_attention.shape[2:])
+            cell = output.cell_scores.argmax(dim=1)
+            box = decode_boxes(cell, output.box_offset, size, grid)[0]
+            steps = trace(output, 0, words, length, box=box)
+        # Asking comes first where a model does both, unless the words denote an object.
+        if output.answer_logits is not None:
+            answered = trace(output, 0, words, length)
+            answers = answered.answers
+            if box is None or is_question(tokenise(question)):
+                steps = answered
+        return Result(image, question, answers, None if box is None else box.tolist(), steps)
+
+
+_ASKING = {"what", "how", "is", "are", "do", "does", "has", "have"}
+
+
+def is_question(words: list[str]) -> bool:
+    """Whether words ask for an answer, rather than denote an object."""
+    return "?" in words or words[0] in _ASKING
+
+
+def find_backbone(card: dict, model: SNMN) -> str:
+    """Name of the backbone whose features a model was trained on: from its card, else by shape."""
+    grid = tuple(model.knowledge_base.grid)
+    shape = (*grid, model.knowledge_base.feature_dim)
+    named = card.get("features")
+    fitting = [name for name, entry in BACKBONES.items() if (*entry.grid, entry.dim) == shape]
+    if named is None and len(fitting) == 1:
+        return fitting[0]
+    if named not in fitting:
+        raise ValueError(
+            f"its card names the features {named!r}; of its shape {shape} there are "
+            f"{', '.join(fitting) or 'none'}"
+        )
+    return named
+
+
+def image_features(backbone: Backbone, image: Image.Image) -> Tensor:
+    """[1,H,W,D], rounded to float16 as the features that models are trained on."""
+    with torch.inference_mode():
+        return backbone(backbone.preprocess([image])).half().float()
+
+
+def forward(model: SNMN, indices: list[int], features: Tensor) -> SNMNOutput:
+    """One forward pass of a question's word indices [S] about features [1,H,W,D]."""
+    with torch.inference_mode():
+        return model(torch.tensor([indices]), torch.tensor([len(indices)]), features)
+
+
+def describe(result: Result) -> str:
+    """A result in words: answer, five likeliest, box, and the steps up to the last that acts."""
+    lines = []
+    if result.answers:
+        lines += [f"answer: {result.answer}", "likeliest:"]
+        lines += [f"  {share:.3f} {answer}" for answer, share in result.answers[:5]]
+    if result.box:
+        lines.append("box (x, y, width, height): " + " ".join(f"{n:.1f}" for n in result.box))
+    lines.append("steps:")
+    for number, step in enumerate(result.trace.active_steps, start=1):
+        order = (-step.words).argsort()[:3]
+        heard = ", ".join(result.trace.words[i] for i in sorted(order) if step.words[i] >= 0.1)
+        lines.append(f"  {number} {step.module[1:]} ({step.probability:.2f}): {heard}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m snmn.predict", description="Ask a trained model about an image."
+    )
+    parser.add_argument("image", help="file of the image")
+    parser.add_argument("question", help="a question, or an expression that denotes an object")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", default="vqa_gt_layout", help="name of a bundled model")
+    which.add_argument("--checkpoint", metavar="FILE", help="a checkpoint of your own")
+    parser.add_argument("--figure", metavar="FILE", help="write a picture of the steps")
+    given = parser.parse_args(arguments)
+    try:
+        with Image.open(given.image) as file:
+            image = ImageOps.exif_transpose(file).convert("RGB")
+        predictor = Predictor(given.checkpoint or bundled_path(given.model))
+        result = predictor(image, given.question)
+        print(describe(result))
+        if given.figure:
+            result.save(given.figure)
+            print(f"figure: {given.figure}")
+    except (CheckpointError, BackboneError, ValueError, OSError) as error:
+        sys.exit(f"snmn.predict: {error}")
+
+
+if __name__ == "__main__":
+    main()
