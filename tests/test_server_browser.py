@@ -129,6 +129,19 @@ def test_words_and_modules_show_where_they_were_used(page):
     expect(page.locator("#timeline li.used, #timeline li.unused")).to_have_count(0)
 
 
+def test_an_image_can_be_chosen_while_a_word_is_pointed_at(page):
+    ask(page, QUESTION)
+    page.locator("#words .word").first.hover()
+    expect(page.locator("#timeline li.unused").first).to_be_visible()
+    page.set_input_files(
+        "#file", {"name": "a.png", "mimeType": "image/png", "buffer": image_bytes()}
+    )
+    expect(page.locator("#steps")).to_be_hidden()
+    page.mouse.move(0, 0)
+    ask(page, QUESTION)
+    expect(page.locator("#answer")).to_be_visible()
+
+
 def test_the_address_reproduces_the_view(page):
     page.locator('.thumb input[value="scene-05"]').check(force=True)
     ask(page, QUESTION)
