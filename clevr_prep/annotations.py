@@ -84,7 +84,15 @@ def _truth(scene: dict, program: list[dict], grid: tuple[int, int]) -> QuestionT
             answer=discrete_answer(discrete, masks),
         )
 
-    return QuestionTruth(cells=object_cells(scene, grid), read=read)
+    asked = np.logical_or.reduce([_as_array(results[i], count) for i in _asked(nodes, root)])
+    return QuestionTruth(cells=object_cells(scene, grid), asked=asked, read=read)
+
+
+def _asked(nodes: list[Node], index: int) -> list[int]:
+    """The nodes of the sets that a result is worked out from: itself or the nearest below it."""
+    if nodes[index].kind == "set":
+        return [index]
+    return [found for source in nodes[index].inputs for found in _asked(nodes, source)]
 
 
 def _orders(program: list[dict], nodes: list[Node], order: list[int]) -> list[tuple]:

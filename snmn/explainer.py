@@ -65,6 +65,8 @@ class Explainer(pl.Callback):
             explanation.add_program(
                 reading.answer is not None, *_verdicts(reading, truth.cells, batch, output, n)
             )
+            for last in last_maps(traced):
+                explanation.last_maps.add(last.ravel(), truth.cells, truth.asked, grid)
             for what, mask in self._deletions(traced, truth.cells).items():
                 masks[what][n] = mask
             explanation.nothing_attended += n not in masks[ATTENDED]

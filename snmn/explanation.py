@@ -21,6 +21,11 @@ By module, over steps where the expert selects at least one object:
   attended when it has at least half of what each of the K objects would have if all attention were
   spread evenly over them, 1 / (2 K). Steps where nothing should be selected count here too.
 
+The last maps, those that the answer is made from (two for DescribeTwo), are compared in the same
+way whatever the modules before them, with the objects that the question is about: those that the
+expert's program counts, queries, compares or points out. That exists for every model, also for one
+that has found layouts of its own.
+
 By question:
 
 - discrete program: the layout and the attended words run as a program on the true scene, see
@@ -62,10 +67,12 @@ class QuestionTruth:
     """What is true of a question, made by `clevr_prep.annotations`.
 
     - cells [K,P] bool: where each object is
+    - asked [K] bool: the objects that the answer is about, of both sets where two are compared
     - read: called with the model's T modules, the S words and the attention [T,S] to them
     """
 
     cells: np.ndarray
+    asked: np.ndarray
     read: Callable[[Sequence[str], Sequence[str], np.ndarray], Reading]
 
 
@@ -136,6 +143,7 @@ class Explanation:
     """All measures of a split, summed up question by question."""
 
     modules: dict[str, ModuleTally] = field(default_factory=dict)
+    last_maps: ModuleTally = field(default_factory=ModuleTally)
     questions: int = 0
     same_layout: int = 0
     readable: int = 0
@@ -191,6 +199,7 @@ class Explanation:
             "modules": {
                 name: self.modules[name].summary() for name in MODULES if name in self.modules
             },
+            "last_maps": self.last_maps.summary(),
             "discrete_program": {"answers": share(self.readable, self.questions)} | program,
             "deletion": {
                 "questions_that_attend_to_nothing": self.nothing_attended,
@@ -206,14 +215,14 @@ def explanation_table(summary: dict) -> str:
     """The summary of an `Explanation` as text."""
     names = ("pointing", "near", "by chance", "mass", "area", "precision", "recall")
     lines = [f"{'attention of':<14}{'steps':>7}" + "".join(f"{name:>11}" for name in names)]
-    for module, entry in summary["modules"].items():
-        numbers = [entry[name]["share"] if name in entry else None for name in ("pointing", "near")]
-        numbers += [entry.get(name) for name in ("by_chance", "mass", "area")]
-        numbers += [entry.get(name) for name in ("precision", "recall")]
+    tallies = {module[1:]: entry for module, entry in summary["modules"].items()}
+    for name, entry in (tallies | {"last maps": summary["last_maps"]}).items():
+        numbers = [entry[key]["share"] if key in entry else None for key in ("pointing", "near")]
+        numbers += [entry.get(key) for key in ("by_chance", "mass", "area", "precision", "recall")]
         cells = "".join(f"{'-' if n is None else f'{n:.4f}':>11}" for n in numbers)
-        lines.append(f"{module[1:]:<14}{entry['steps']:>7}{cells}")
+        lines.append(f"{name:<14}{entry['steps']:>7}{cells}")
     if not summary["modules"]:
-        lines.append("no question begins with the expert's module, so no step can be compared")
+        lines.append("no question begins with the expert's module, so only last maps are compared")
     program = summary["discrete_program"]
     lines.append("")
     lines.append(_share_line("layout and words, run as a program, answer", program["answers"]))

@@ -171,7 +171,8 @@ def explained(shown, answer="yes"):
         selected=[np.array([False, True, False]), None],
         answer=answer,
     )
-    truth = QuestionTruth(cells=CELLS, read=lambda *given: reading)
+    about = np.array([False, True, False])
+    truth = QuestionTruth(cells=CELLS, asked=about, read=lambda *given: reading)
     explainer = Explainer({"vqa": lambda *which: truth})
     output = model(batch.question, batch.length, batch.image_features)
     trainer = SimpleNamespace(datamodule=datamodule)
@@ -186,12 +187,15 @@ class TestDeletion:
         assert changed[ATTENDED]["share"] == 1 and changed[ATTENDED]["total"] == 4
         assert changed[ELSEWHERE]["share"] == changed[OTHERS]["share"] == 0
         assert summary["modules"]["_Find"]["pointing"]["share"] == 1
+        assert summary["last_maps"]["steps"] == 4
+        assert summary["last_maps"]["pointing"]["share"] == 1
 
     def test_a_model_that_shows_something_else(self):
         summary = explained(shown=0)
         changed = summary["deletion"]["answer_changed"]
         assert changed[ATTENDED]["share"] == 0
         assert summary["modules"]["_Find"]["pointing"]["share"] == 0
+        assert summary["last_maps"]["pointing"]["share"] == 0
 
     def test_a_model_that_shows_no_object(self):
         deletion = explained(shown=3)["deletion"]
@@ -220,4 +224,5 @@ def test_of_expressions_the_program_is_held_against_the_best_cell(answer, cell, 
 def test_the_table_has_a_line_for_each_module():
     lines = explanation_table(explained(5)).splitlines()
     assert lines[1].split()[:3] == ["Find", "4", "1.0000"]
+    assert lines[2].split()[:4] == ["last", "maps", "4", "1.0000"]
     assert any(line.startswith("answer changes without attended objects") for line in lines)

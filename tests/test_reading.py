@@ -43,6 +43,29 @@ def scenes_with(generate, count, seed):
         yield from ((scene, entry) for entry in generate(scene, 8, rng))
 
 
+class TestWhatTheAnswerIsAbout:
+    def test_is_what_is_counted_or_compared(self):
+        checked = 0
+        for scene, entry in scenes_with(generate_questions, 15, 7):
+            asked = _truth(scene, entry["program"], GRID).asked
+            last = entry["program"][-1]["function"]
+            if last == "count":
+                assert asked.sum() == int(entry["answer"])
+            elif last == "exist":
+                assert asked.any() == (entry["answer"] == "yes")
+            elif last.startswith("query"):
+                assert asked.sum() == 1
+                (index,) = np.flatnonzero(asked)
+                assert scene["objects"][index][last.removeprefix("query_")] == entry["answer"]
+            elif last.partition("_")[2] in ATTRIBUTES:
+                values = {
+                    scene["objects"][i][last.partition("_")[2]] for i in np.flatnonzero(asked)
+                }
+                assert (len(values) == 1) == (entry["answer"] == "yes")
+            checked += 1
+        assert checked > 60
+
+
 class TestIdealReading:
     def test_answers_every_question_as_its_own_program_does(self):
         asked = set()

@@ -66,6 +66,11 @@ class Node(NamedTuple):
     inputs: tuple[int, ...]
     value: str | None
 
+    @property
+    def kind(self) -> str:
+        """What the result is: set, object, integer, boolean or an attribute."""
+        return _SIGNATURES[self.function][1]
+
 
 def _fail(index: int, function: object, reason: str) -> ProgramError:
     return ProgramError(f"program node {index} ({function}): {reason}")
@@ -156,7 +161,7 @@ def execute(program: Sequence[dict], scene: dict | SceneMasks) -> str:
     ill-posed (``unique`` of anything but one object), ``SceneError`` for a broken scene.
     """
     nodes, order = parse_program(program)
-    if _kind(nodes[order[-1]]) in ("set", "object"):
+    if nodes[order[-1]].kind in ("set", "object"):
         raise _fail(order[-1], nodes[order[-1]].function, "its result is not an answer")
     answer = _run(nodes, order, scene)[order[-1]]
     if isinstance(answer, bool):
@@ -167,7 +172,7 @@ def execute(program: Sequence[dict], scene: dict | SceneMasks) -> str:
 def find_referent(program: Sequence[dict], scene: dict | SceneMasks) -> int:
     """Index of the object that a referring expression's program ends in; see ``execute``."""
     nodes, order = parse_program(program)
-    if _kind(nodes[order[-1]]) != "object":
+    if nodes[order[-1]].kind != "object":
         raise _fail(order[-1], nodes[order[-1]].function, "its result is not an object")
     return _run(nodes, order, scene)[order[-1]]
 
@@ -178,10 +183,6 @@ def node_results(program: Sequence[dict], scene: dict | SceneMasks) -> dict[int,
     Sets of objects are bit sets, an object is its index, counts are integers.
     """
     return _run(*parse_program(program), scene)
-
-
-def _kind(node: Node) -> str:
-    return _SIGNATURES[node.function][1]
 
 
 def _run(nodes: list[Node], order: list[int], scene: dict | SceneMasks) -> dict:
