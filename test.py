@@ -34,7 +34,7 @@ from config import Config, ConfigError, check_heads, load_config, splits, stored
 from snmn.allocation import keep_freed_memory
 from snmn.bundled import bundled_names, bundled_path
 from snmn.calibration import reliability_plot
-from snmn.checkpoint import check_model, model_state, read_checkpoint
+from snmn.checkpoint import check_features, check_model, model_state, read_checkpoint
 from snmn.data import CLEVRDataModule
 from snmn.explainer import Explainer
 from snmn.explanation import explanation_table
@@ -47,10 +47,12 @@ from snmn.training import SNMNTraining, quiet_lightning
 from train import run
 
 
-def load_training(config: Config, path: str) -> SNMNTraining:
-    """The training module of a checkpoint, with averaged or raw weights."""
+def load_training(config: Config, path: str, data: CLEVRDataModule) -> SNMNTraining:
+    """The training module of a checkpoint, with averaged or raw weights, for features like its."""
     checkpoint, settings = read_checkpoint(path), to_dict(config)
     check_model(path, checkpoint, settings)
+    data.setup("test")
+    check_features(checkpoint, data.feature_identity())
     hyper = checkpoint["hyper_parameters"]
     hyper.setdefault("loss", loss_arguments(settings))  # Converted checkpoints have none.
     training = SNMNTraining(**hyper)
@@ -223,8 +225,8 @@ def main(arguments: list[str] | None = None) -> None:
     for note in notes:
         print(f"note: {note}")
     check_heads(config)
-    training = load_training(config, given.checkpoint)
     data = build_data(config)
+    training = load_training(config, given.checkpoint, data)
     figures = build_figures(config)
     explainer = build_explainer(config) if given.explain else None
     trainer = pl.Trainer(

@@ -2,7 +2,9 @@
 
 import csv
 import importlib.util
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from snmn.checkpoint import CheckpointError, read_checkpoint
 from snmn.data import DataError
 from snmn.ema import ExponentialMovingAverage
 from snmn.imdb import Imdb
+from snmn.interrupt import Interrupted
 from snmn.training import SNMNTraining
 from tests.tiny_experiment import write_experiment
 
@@ -201,6 +204,36 @@ class TestJoint:
             torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
         first, second = (logged(run, "train/loss_loc") for run in (unbroken, again))
         assert second == {step: value for step, value in first.items() if step > 2}
+
+    def test_stopping_between_its_two_updates_loses_neither(self, tiny, trained, monkeypatch):
+        step = SNMNTraining.training_step
+
+        def stopping(module, batch, index):
+            if module.global_step == 2 and batch.task == "vqa":
+                os.kill(os.getpid(), signal.SIGINT)
+            return step(module, batch, index)
+
+        monkeypatch.setattr(SNMNTraining, "training_step", stopping)
+        with pytest.raises(Interrupted):
+            run_training(tiny, "joint_gt_layout", "EXP_NAME", "between")
+        monkeypatch.undo()
+        last = tiny[0] / "runs" / "between" / "last.ckpt"
+        assert read_checkpoint(last)["global_step"] == 3
+        load = ["LOAD", "True", "CHECKPOINT_FILENAME", last]
+        again = run_training(tiny, "joint_gt_layout", *load, "EXP_NAME", "between")
+        ends = [read_checkpoint(run / "last.ckpt") for run in (trained("joint_gt_layout"), again)]
+        for part in ("state_dict", "ema_state_dict"):
+            torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
+
+
+def test_features_of_another_kind_are_refused(tiny, trained):
+    last = trained("vqa_gt_layout") / "last.ckpt"
+    other = read_checkpoint(last)
+    key = next(iter(other["features"]))
+    other["features"][key] = "something else"
+    torch.save(other, path := last.with_name("other.ckpt"))
+    with pytest.raises(CheckpointError, match=f"trained on features with {key} something else"):
+        run_test(tiny, "vqa_gt_layout", path)
 
 
 def test_fresh_questions_and_expressions_whatever_the_workers(tiny):
