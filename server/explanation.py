@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from server.schemas import AnswerShare, Box, Step
-from snmn.boxes import decode_boxes
+from snmn.boxes import cut_box, decode_boxes
 from snmn.model import SNMN, SNMNOutput
 from snmn.modules import DescribeOne
 from snmn.vocabulary import ANSWERS, MODULES
@@ -29,14 +29,12 @@ def predicted_box(output: SNMNOutput, size: tuple[int, int]) -> Box | None:
     confidence, cell = shares.max(dim=1)
     grid = tuple(output.image_attention.shape[2:])
     box = decode_boxes(cell, output.box_offset, torch.tensor([size]), grid)[0]
-    corners = torch.stack([box[:2], box[:2] + box[2:].clamp_min(1)])
-    corners = corners.clamp_min(0).minimum(torch.tensor(size))
-    (x1, y1), (x2, y2) = corners.tolist()
+    x, y, width, height = (round(number, 1) for number in cut_box(box, size).tolist())
     return Box(
-        x=round(x1, 1),
-        y=round(y1, 1),
-        width=round(x2 - x1, 1),
-        height=round(y2 - y1, 1),
+        x=x,
+        y=y,
+        width=width,
+        height=height,
         confidence=round(confidence.item(), 5),
     )
 

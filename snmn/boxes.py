@@ -59,3 +59,10 @@ def _corners(box: Tensor) -> Tensor:
 def _strides(image_size: Tensor, grid: tuple[int, int]) -> Tensor:
     """Pixels of one grid cell, [N,4] in the order x, y, x, y."""
     return (image_size / torch.tensor(grid[::-1], device=image_size.device)).repeat(1, 2)
+
+
+def cut_box(box: Tensor, size: tuple[int, int]) -> Tensor:
+    """The part [4] of a box [4] inside an image of (width, height) pixels, to be shown."""
+    corners = torch.stack([box[:2], box[:2] + box[2:].clamp_min(1)])
+    corners = corners.clamp_min(0).minimum(torch.tensor(size))
+    return torch.cat([corners[0], corners[1] - corners[0]])

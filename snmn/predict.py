@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from clevr_prep.backbones import BACKBONES, Backbone, BackboneError, build_backbone
-from snmn.boxes import decode_boxes
+from snmn.boxes import cut_box, decode_boxes
 from snmn.bundled import bundled_path, read_card
 from snmn.checkpoint import CheckpointError, load_model
 from snmn.figures import draw_figure
@@ -34,7 +34,7 @@ class Result:
 
     - image, question: what was asked
     - answers: (answer, probability), likeliest first; empty for models of expressions alone
-    - box: [x, y, width, height] in the image's pixels; None for models of questions alone
+    - box: [x, y, width, height] in pixels, cut to the image; None for models of questions alone
     - trace: the steps, as `snmn.figures.draw_figure` takes them
     """
 
@@ -90,7 +90,7 @@ class Predictor:
         if not any(word[0].isalnum() for word in tokenise(question)):
             raise ValueError("the question is empty; ask something")
         indices = encode(question)
-        image = image.convert("RGB")
+        image = ImageOps.exif_transpose(image).convert("RGB")
         output = forward(self.model, indices, image_features(self.backbone, image))
         size = torch.tensor([image.size])
         words, length = torch.tensor(indices), len(indices)
@@ -98,7 +98,7 @@ class Predictor:
         if output.cell_scores is not None:
             grid = tuple(output.image_attention.shape[2:])
             cell = output.cell_scores.argmax(dim=1)
-            box = decode_boxes(cell, output.box_offset, size, grid)[0]
+            box = cut_box(decode_boxes(cell, output.box_offset, size, grid)[0], image.size)
             steps = trace(output, 0, words, length, box=box)
         # Asking comes first where a model does both, unless the words denote an object.
         if output.answer_logits is not None:
@@ -127,7 +127,7 @@ def find_backbone(card: dict, model: SNMN) -> str:
         return fitting[0]
     if named not in fitting:
         raise ValueError(
-            f"its card names the features {named!r}; of its shape {shape} there are "
+            f"the model's features are said to be {named!r}; of its shape {shape} there are "
             f"{', '.join(fitting) or 'none'}"
         )
     return named
@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         with Image.open(given.image) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
+            image = file.copy()
         predictor = Predictor(given.checkpoint or bundled_path(given.model))
         result = predictor(image, given.question)
         print(describe(result))

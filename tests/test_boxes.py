@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from snmn.boxes import box_iou, decode_boxes, encode_boxes
+from snmn.boxes import box_iou, cut_box, decode_boxes, encode_boxes
 from snmn.metrics import PrecisionByGroup
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,3 +104,11 @@ def test_precision_over_uneven_batches_and_devices():
     merged._update_count = 1
     result = {name: value.item() for name, value in merged.compute().items()}
     assert result == pytest.approx({"a": 2 / 3, "b": 1 / 3, "c": 1, "all": 6 / 9})
+
+
+def test_boxes_are_cut_to_the_image_to_be_shown():
+    cut = [
+        cut_box(torch.tensor(box), (100, 50)).tolist()
+        for box in ([-10.0, 20, 30, 60], [90.0, 40, 5, 5], [95.0, -8, 20, 10])
+    ]
+    assert cut == [[0, 20, 20, 30], [90, 40, 5, 5], [95, 0, 5, 2]]
