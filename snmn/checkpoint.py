@@ -68,8 +68,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({error.strerror or error})"
+        ) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError):
+        # Torch's own words would advise to load it unsafely. A text file is a LookupError to it.
+        reason = "damaged, or with more in it than weights and plain values"
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
     known = isinstance(checkpoint, dict) and "model" in checkpoint.get("hyper_parameters", {})
     if not known:
