@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from snmn.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS
-from snmn.published import WITHOUT_EFFECT
+from snmn.model_arguments import check_argument
+from snmn.published import MODEL_ARGUMENTS, WITHOUT_EFFECT, flatten
 from snmn.question_source import HopLimit
 from snmn.settings import ConfigError, apply_settings, parse_overrides, read_yaml
 
@@ -115,6 +116,8 @@ class Train:
     QUESTIONS_PER_IMAGE: int = 1  # (ours) k > 1: BATCH_SIZE / k images with k questions each
     FRESH_SCENES_FILE: str = ""  # (ours) draw new questions from these scenes, %s is the split
     FRESH_SCENES_FILE_LOC: str = ""  # (ours) the same for new referring expressions
+    FRESH_COUNTING: float = 1.0  # (ours) how many times as often new questions count, as CLEVR's do
+    FRESH_PER_HOP: float = 1.0  # (ours) ... and ask about relations, for each of a question's hops
     MAX_HOPS_SCHEDULE: list = field(default_factory=list)  # (ours) [[from step, hops], ...]
     NUM_WORKERS: int = 1  # (ours) processes that load data
     USE_GT_LAYOUT: bool = True
@@ -223,7 +226,7 @@ def splits(config: Config, section: Train | Test) -> dict[str, str]:
 def stored_data(config: Config, section: Train | Test) -> dict[str, tuple[str, str]]:
     """Feature folder and imdb of each task in a section, TRAIN or TEST."""
     return {
-        task: (config.FEATURE_DIR % split, config.IMDB_FILE % split)
+        task: (config.FEATURE_DIR.replace("%s", split), config.IMDB_FILE.replace("%s", split))
         for task, split in splits(config, section).items()
     }
 
@@ -263,6 +266,11 @@ def check_training(config: Config) -> None:
             "TRAIN.MAX_HOPS_SCHEDULE chooses among the questions of an image: make "
             "TRAIN.QUESTIONS_PER_IMAGE more than 1, or give TRAIN.FRESH_SCENES_FILE"
         )
+    if not (train.FRESH_COUNTING == train.FRESH_PER_HOP == 1 or train.FRESH_SCENES_FILE):
+        raise ConfigError(
+            "TRAIN.FRESH_COUNTING and FRESH_PER_HOP are about questions made while training: give "
+            "TRAIN.FRESH_SCENES_FILE, or leave them at 1"
+        )
     if train.USE_SHARPEN_LOSS and train.SHARPEN_SCHEDULE_END < train.SHARPEN_SCHEDULE_BEGIN:
         raise ConfigError(
             "the sharpen schedule ends before it begins: make TRAIN.SHARPEN_SCHEDULE_END at "
@@ -274,6 +282,7 @@ def _check(config: Config) -> None:
     """Refuse contradictory settings, saying what to change."""
     train, model = config.TRAIN, config.MODEL
     _check_patterns(config)
+    _check_numbers(config)
     choices = {
         "DATASET": (config.DATASET, tuple(DATASETS)),
         "TRAIN.SHARPEN_LOSS_TYPE": (train.SHARPEN_LOSS_TYPE, SHARPEN_LOSS_TYPES),
@@ -293,6 +302,11 @@ def _check(config: Config) -> None:
     for key in ("BATCH_SIZE", "QUESTIONS_PER_IMAGE", "MAX_ITER", "LOG_INTERVAL", "VAL_INTERVAL"):
         if getattr(train, key) < 1:
             raise ConfigError(f"TRAIN.{key} must be at least 1, not {getattr(train, key)}")
+    for key in ("FRESH_COUNTING", "FRESH_PER_HOP"):
+        if not getattr(train, key) > 0:
+            raise ConfigError(f"TRAIN.{key} must be above 0, not {getattr(train, key)}")
+    if config.TEST.BATCH_SIZE < 1:
+        raise ConfigError(f"TEST.BATCH_SIZE must be at least 1, not {config.TEST.BATCH_SIZE}")
     if not 0 < train.DROPOUT_KEEP_PROB <= 1:
         raise ConfigError("TRAIN.DROPOUT_KEEP_PROB is a probability above 0")
     if not 0 <= train.EMA_DECAY < 1:
@@ -317,6 +331,19 @@ def _check(config: Config) -> None:
             raise ConfigError(f"TRAIN.MAX_HOPS_SCHEDULE: {error}") from None
     if config.USE_FIXED_WORD_EMBED and not config.FIXED_WORD_EMBED_FILE:
         raise ConfigError("USE_FIXED_WORD_EMBED needs FIXED_WORD_EMBED_FILE")
+
+
+def _check_numbers(config: Config) -> None:
+    """No number is negative, and those of the model are possible."""
+    for key, value in flatten(to_dict(config)).items():
+        name = MODEL_ARGUMENTS.get(key)
+        if type(value) in (int, float) and value < 0:
+            raise ConfigError(f"{key} must not be negative, not {value}")
+        if name not in (None, "cell_affine", "answer_keep_prob"):
+            try:
+                check_argument(name, value, called=key)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
 
 
 def _check_patterns(config: Config) -> None:

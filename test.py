@@ -24,6 +24,8 @@ Tests the moving average of the weights unless --raw.
 
 import argparse
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -34,7 +36,14 @@ from config import Config, ConfigError, check_heads, load_config, splits, stored
 from snmn.allocation import keep_freed_memory
 from snmn.bundled import bundled_names, bundled_path
 from snmn.calibration import reliability_plot
-from snmn.checkpoint import check_features, check_model, model_state, read_checkpoint
+from snmn.checkpoint import (
+    CheckpointError,
+    check_features,
+    check_model,
+    load_weights,
+    read_checkpoint,
+)
+from snmn.commands import run
 from snmn.data import CLEVRDataModule
 from snmn.explainer import Explainer
 from snmn.explanation import explanation_table
@@ -44,7 +53,6 @@ from snmn.predictions import in_order, prediction_rows, write_answers, write_csv
 from snmn.published import loss_arguments
 from snmn.scores import score_table, summarise
 from snmn.training import SNMNTraining, quiet_lightning
-from train import run
 
 
 def load_training(config: Config, path: str, data: CLEVRDataModule) -> SNMNTraining:
@@ -55,8 +63,13 @@ def load_training(config: Config, path: str, data: CLEVRDataModule) -> SNMNTrain
     check_features(checkpoint, data.feature_identity())
     hyper = checkpoint["hyper_parameters"]
     hyper.setdefault("loss", loss_arguments(settings))  # Converted checkpoints have none.
-    training = SNMNTraining(**hyper)
-    training.model.load_state_dict(model_state(checkpoint, ema=config.TEST.USE_EMA))
+    try:
+        training = SNMNTraining(**hyper)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its hyper_parameters are not a training's ({error})"
+        ) from None
+    load_weights(training.model, path, checkpoint, ema=config.TEST.USE_EMA)
     return training
 
 
@@ -243,6 +256,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise ConfigError(str(error)) from None
     about = {
         "experiment": config.EXP_NAME,
+        "command": shlex.join(["python", "test.py", *(arguments or sys.argv[1:])]),
         "checkpoint": given.checkpoint,
         "weights": "moving average" if config.TEST.USE_EMA else "raw",
     }

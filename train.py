@@ -12,21 +12,20 @@ saves `last.ckpt` and stops.
 """
 
 import argparse
+import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from clevr_prep.json_stream import JsonStreamError
-from clevr_prep.layouts import LayoutError
 from clevr_prep.synthetic.fresh import FreshExpressions, FreshQuestions
 from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
-from clevr_prep.synthetic.scene_masks import SceneError
 from config import (
     Config,
     ConfigError,
@@ -38,31 +37,42 @@ from config import (
     to_dict,
 )
 from snmn.allocation import keep_freed_memory
-from snmn.checkpoint import CheckpointError, check_model, model_state, read_checkpoint
+from snmn.array_file import ArrayFileError, read_array
+from snmn.checkpoint import check_model, check_resumable, load_weights, read_checkpoint
 from snmn.checkpointing import WholeCheckpoints, checkpoint_callbacks
-from snmn.data import CLEVRDataModule, DataError, TaskData
+from snmn.commands import run
+from snmn.data import CLEVRDataModule, TaskData
 from snmn.ema import ExponentialMovingAverage
 from snmn.faults import NonFiniteError
-from snmn.feature_store import FeatureStoreError
-from snmn.files import replacing
-from snmn.imdb import Imdb, ImdbError
-from snmn.interrupt import EXIT_CODE, Interrupted, StopOnInterrupt
+from snmn.files import remove_partials, replacing
+from snmn.imdb import Imdb
+from snmn.interrupt import Interrupted, StopOnInterrupt
+from snmn.locks import lock_folder
 from snmn.loggers import LOGGERS, LoggerError, close_logger, make_logger, upload_checkpoints
 from snmn.published import loss_arguments, model_arguments
 from snmn.question_source import StoredQuestions
-from snmn.restarts import (
-    Run,
-    ScoreHistory,
-    best_run,
-    collapse,
-    prior_score,
-    report,
-    write_summary,
-)
+from snmn.restart_series import Series, ended_run, newest_whole, open_series
+from snmn.restarts import Run, ScoreHistory, best_run, collapse, prior_score, report
 from snmn.training import SNMNTraining, quiet_lightning
 from snmn.training_log import TrainingLog
+from snmn.vocabulary import QUESTION_WORDS
 
 say = rank_zero_only(print)  # Of several processes, one speaks.
+
+
+def read_embedding(config: Config) -> torch.Tensor:
+    """The word embedding [words, E] of FIXED_WORD_EMBED_FILE."""
+    path, shape = config.FIXED_WORD_EMBED_FILE, (len(QUESTION_WORDS), config.MODEL.EMBED_DIM)
+    try:
+        embedding = read_array(path)
+    except ArrayFileError as error:
+        raise ConfigError(f"FIXED_WORD_EMBED_FILE: {path} {error}") from None
+    if embedding.shape != shape or embedding.dtype.kind != "f":
+        raise ConfigError(
+            f"FIXED_WORD_EMBED_FILE: {path} holds {embedding.dtype} of shape {embedding.shape}, "
+            f"not numbers of shape {shape} (words, MODEL.EMBED_DIM)"
+        )
+    return torch.from_numpy(embedding)
 
 
 def build_training(config: Config, *, seed: int) -> SNMNTraining:
@@ -70,8 +80,7 @@ def build_training(config: Config, *, seed: int) -> SNMNTraining:
     settings = to_dict(config)
     model = model_arguments(settings)
     if config.USE_FIXED_WORD_EMBED:
-        embedding = np.load(config.FIXED_WORD_EMBED_FILE, allow_pickle=False)
-        model["fixed_embedding"] = torch.from_numpy(embedding)
+        model["fixed_embedding"] = read_embedding(config)
     solver = config.TRAIN.SOLVER
     training = SNMNTraining(
         model=model,
@@ -89,7 +98,7 @@ def build_training(config: Config, *, seed: int) -> SNMNTraining:
     if config.TRAIN.INIT_FROM_WEIGHTS:
         checkpoint = read_checkpoint(config.TRAIN.INIT_WEIGHTS_FILE)
         check_model(config.TRAIN.INIT_WEIGHTS_FILE, checkpoint, settings)
-        training.model.load_state_dict(model_state(checkpoint, ema=False))
+        load_weights(training.model, config.TRAIN.INIT_WEIGHTS_FILE, checkpoint, ema=False)
     return training
 
 
@@ -98,11 +107,14 @@ def training_data(config: Config) -> dict[str, TaskData]:
     train = config.TRAIN
     hops = [tuple(entry) for entry in train.MAX_HOPS_SCHEDULE] or None
     scenes = {"vqa": train.FRESH_SCENES_FILE, "loc": train.FRESH_SCENES_FILE_LOC}
-    sources = {"vqa": FreshQuestions, "loc": FreshExpressions}
+    sources = {
+        "vqa": partial(FreshQuestions, counting=train.FRESH_COUNTING, per_hop=train.FRESH_PER_HOP),
+        "loc": FreshExpressions,
+    }
     data = {}
     for task, (features, questions) in stored_data(config, train).items():
         if scenes[task]:
-            path = scenes[task] % splits(config, train)[task]
+            path = scenes[task].replace("%s", splits(config, train)[task])
             questions = sources[task](path, max_hops=hops, steps=config.MODEL.T_CTRL)
         elif train.QUESTIONS_PER_IMAGE > 1:
             questions = StoredQuestions(Imdb(questions), max_hops=hops)
@@ -203,7 +215,9 @@ def resume_path(config: Config, directory: Path) -> Path | None:
         path = directory / f"step={config.TRAIN.START_ITER:08d}.ckpt"
     if path is not None:
         # A clear error now, rather than Lightning's after loading the data.
-        check_model(path, read_checkpoint(path), to_dict(config))
+        checkpoint = read_checkpoint(path)
+        check_resumable(path, checkpoint)
+        check_model(path, checkpoint, to_dict(config))
     return path
 
 
@@ -217,7 +231,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
     add("-s", "--seed", type=int, default=0, help="of weights, order and draws")
     add("--resume", metavar="CKPT", help="go on from a checkpoint, exactly")
-    add("--restarts", type=int, metavar="N", help="train with N seeds and keep the best run")
+    add("--restarts", type=int, metavar="N", help="train with N seeds, or go on with that")
     add("--logger", choices=LOGGERS, help="default: wandb if you are logged in there, else csv")
     add("--artifacts", action="store_true", help="keep last and best checkpoint on wandb, too")
     add("--compile", action="store_true", help="compile the model with torch.compile")
@@ -229,6 +243,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--precision", default="32-true", help="such as bf16-mixed; default: 32-true")
     add("--accelerator", default="auto", help="cpu, gpu, ...; default: what there is")
     given = parser.parse_intermixed_args(arguments)
+    given.command = shlex.join(["python", "train.py", *(arguments or sys.argv[1:])])
     if given.restarts is not None:
         if given.restarts < 1:
             parser.error("--restarts counts runs: at least 1")
@@ -256,6 +271,8 @@ def train_once(
     training = build_training(config, seed=seed)
     if given.compile:
         training.model.compile()
+    if resume is not None:
+        load_weights(training.model, resume, read_checkpoint(resume), ema=False)
     data = build_data(config, seed=seed)
     try:
         with stop.listening():
@@ -281,21 +298,53 @@ def keep_checkpoint(source: Path, target: Path) -> None:
             shutil.copyfile(source, partial)
 
 
-def train_restarts(config: Config, given: argparse.Namespace, directory: Path) -> None:
-    """Train --restarts runs in folders of their own and keep the best one's checkpoint."""
+@rank_zero_only
+def remove_remains(directory: Path) -> None:
+    """Remove what killed runs had begun to write, --restarts in folders of their own."""
+    for folder in (directory, *directory.glob("seed-*")):
+        remove_partials(folder)
+
+
+def begin_series(config: Config, given: argparse.Namespace, directory: Path) -> Series:
+    """The runs of --restarts: new, or begun by the same command before."""
     questions = build_data(config, seed=given.seed)
     questions.setup("validate")
-    prior = prior_score(questions.questions("val"))
-    runs = []
-    for seed in range(given.seed, given.seed + given.restarts):
-        run = train_once(config, given, directory / f"seed-{seed}", seed=seed)
+    how = {f"--{name}": getattr(given, name) for name in ("precision", "compile")}
+    return open_series(
+        directory / "restarts.json",
+        seeds=range(given.seed, given.seed + given.restarts),
+        command=given.command,
+        settings=to_dict(config) | how,
+        prior=prior_score(questions.questions("val")),
+    )
+
+
+def finish_run(config: Config, given: argparse.Namespace, directory: Path, *, seed: int) -> Run:
+    """Train one of --restarts, from where it was stopped if it has been begun."""
+    updates = len(tasks(config))
+    found = newest_whole(directory, updates=updates, interval=config.TRAIN.VAL_INTERVAL)
+    path, checkpoint = found or (None, {})
+    if path is not None and checkpoint["global_step"] >= config.TRAIN.MAX_ITER * updates:
+        keep_checkpoint(path, directory / "last.ckpt")
+        return ended_run(seed, directory, checkpoint)
+    return train_once(config, given, directory, seed=seed, resume=path)
+
+
+def train_restarts(config: Config, given: argparse.Namespace, directory: Path) -> None:
+    """Train --restarts runs in folders of their own and keep the best one's checkpoint."""
+    series = begin_series(config, given, directory)
+    for seed in series.unfinished:
+        try:
+            run = finish_run(config, given, directory / f"seed-{seed}", seed=seed)
+        except Interrupted:
+            raise Interrupted("stopped; the same command goes on") from None
         run.collapsed = run.collapsed or collapse(
-            run.scores, prior=prior, after=config.TRAIN.MAX_ITER // 2
+            run.scores, prior=series.prior, after=config.TRAIN.MAX_ITER // 2
         )
-        runs.append(run)
-        write_summary(directory / "restarts.json", runs, prior=prior)
-    print(report(runs, prior=prior))
-    best = best_run(runs)
+        series.runs.append(run)
+        series.write()
+    print(report(series.runs, prior=series.prior))
+    best = best_run(series.runs)
     if best is not None:
         keep_checkpoint(Path(best.checkpoint), directory / "best.ckpt")
         print(f"best checkpoint: {directory}/best.ckpt, each run in {directory}/restarts.json")
@@ -314,9 +363,17 @@ def main(arguments: list[str] | None = None) -> None:
     if given.artifacts and given.logger != "wandb":
         raise LoggerError("--artifacts are kept by Weights & Biases: add --logger wandb")
     directory = Path(config.TRAIN.SNAPSHOT_DIR.replace("%s", config.EXP_NAME))
-    if given.restarts is not None:
-        train_restarts(config, given, directory)
-        return
+    # Of several processes of one run, one writes.
+    with lock_folder(directory) if rank_zero_only.rank == 0 else nullcontext():
+        remove_remains(directory)
+        if given.restarts is not None:
+            train_restarts(config, given, directory)
+        else:
+            train_single(config, given, directory)
+
+
+def train_single(config: Config, given: argparse.Namespace, directory: Path) -> None:
+    """Train one run, from its beginning or from a checkpoint."""
     resume = resume_path(config, directory)
     updates = config.TRAIN.MAX_ITER * len(tasks(config))
     if resume is not None and read_checkpoint(resume)["global_step"] >= updates:
@@ -327,38 +384,6 @@ def main(arguments: list[str] | None = None) -> None:
     run = train_once(config, given, directory, seed=given.seed, resume=resume)
     best = Path(run.checkpoint).name
     say(f"checkpoints: {directory}/last.ckpt" + (f", best on validation: {best}" if best else ""))
-
-
-# What a user can put right.
-USER_ERRORS = (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    FeatureStoreError,
-    ImdbError,
-    JsonStreamError,
-    LayoutError,
-    LoggerError,
-    NonFiniteError,
-    SceneError,
-    FileNotFoundError,
-)
-
-
-def run(command: Callable[[], None], name: str) -> None:
-    """Run a command; what a user can put right ends it with one sentence."""
-    try:
-        command()
-    except Interrupted as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODE)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_CODE)
-    except USER_ERRORS as error:
-        text = str(error)
-        if text.startswith("Caught "):  # By a loader's process, which adds its traceback.
-            text = text.strip().splitlines()[-1].partition(": ")[2]
-        sys.exit(f"{name}: {text}")
 
 
 if __name__ == "__main__":

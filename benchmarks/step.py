@@ -20,6 +20,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,13 +91,14 @@ class Step:
         with torch.inference_mode():
             self.run(self.batch.question, self.batch.length, self.features)
 
-    def operations(self) -> int:
-        """Floating-point operations in matrix products of one update."""
-        # PyTorch's counter leaves out products added in place.
-        in_place = {torch.ops.aten.baddbmm_: lambda _, a, b, **rest: 2 * math.prod(a) * b[-1]}
-        with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-            self.train()
-        return counter.get_total_flops()
+
+def operations(work: Callable[[], object]) -> int:
+    """Floating-point operations in matrix products and convolutions of calling ``work``."""
+    # PyTorch's counter leaves out products added in place.
+    in_place = {torch.ops.aten.baddbmm_: lambda _, a, b, **rest: 2 * math.prod(a) * b[-1]}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        work()
+    return counter.get_total_flops()
 
 
 def questions(images: int, each: int) -> SimpleNamespace:
@@ -105,27 +107,33 @@ def questions(images: int, each: int) -> SimpleNamespace:
     asked = []
     for _ in range(images):
         asked += generate_questions(make_scene(rng, int(rng.integers(3, 11))), each, rng)
+    answer = torch.from_numpy(rng.integers(0, 28, len(asked)))
+    return SimpleNamespace(**encoded(asked), answer=answer, box_cell=None)
+
+
+def encoded(asked: list[dict]) -> dict[str, torch.Tensor]:
+    """Words and expert layouts of questions or expressions, as batches have them."""
     words = [torch.tensor(encode(entry["question"])) for entry in asked]
     layouts = [pad_layout(expert_layout(entry["program"]), 9) for entry in asked]
-    return SimpleNamespace(
-        question=nn.utils.rnn.pad_sequence(words, batch_first=True),
-        length=torch.tensor([len(sentence) for sentence in words]),
-        layout=torch.tensor([[MODULE_INDEX[name] for name in layout] for layout in layouts]),
-        answer=torch.from_numpy(rng.integers(0, 28, len(asked))),
-        box_cell=None,
-    )
+    return {
+        "question": nn.utils.rnn.pad_sequence(words, batch_first=True),
+        "length": torch.tensor([len(sentence) for sentence in words]),
+        "layout": torch.tensor([[MODULE_INDEX[name] for name in layout] for layout in layouts]),
+    }
 
 
-def medians(repeats: int, **jobs) -> dict[str, float]:
+def medians(
+    repeats: int, clock: Callable[[], float] = time.perf_counter, **jobs
+) -> dict[str, float]:
     """Median seconds of each job over ``repeats`` rounds in which they take turns."""
     times = {name: [] for name in jobs}
     for job in jobs.values():
         job()  # Compiles, allocates, warms up.
     for _ in range(repeats):
         for name, job in jobs.items():
-            start = time.perf_counter()
+            start = clock()
             job()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -172,7 +180,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         "grouped_questions_per_second": len(grouped) / seconds["grouped"],
         "grouped_speedup": len(grouped) / len(full) * seconds["infer"] / seconds["grouped"],
         "mini_train_ms": 1e3 * seconds["mini"],
-        "mini_train_gflop": mini.operations() / 1e9,
+        "mini_train_gflop": operations(mini.train) / 1e9,
         "mini_train_questions_per_second": len(mini) / seconds["mini"],
         "single_answer_ms": 1e3 * seconds["single"],
     }

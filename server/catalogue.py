@@ -80,7 +80,8 @@ def read_catalogue(folder: Path) -> dict[str, Entry]:
 
 def _published(folder: Path) -> list[str]:
     cards = {path.stem: read_card(path) for path in folder.glob("*.json")}
-    return [name for name, card in cards.items() if "url" in card and "sha256" in card]
+    wanted = ("url", "sha256")
+    return [name for name in cards if all(type(cards[name].get(key)) is str for key in wanted)]
 
 
 def warm_up(entry: Entry) -> None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clevr_prep.backbones import Backbone, BackboneError, build_backbone
+from clevr_prep.backbones import Backbone, build_backbone
 from server.catalogue import Entry, read_catalogue, warm_up
 from server.download import DownloadError, download
 from server.errors import DemoError
@@ -25,7 +25,6 @@ from server.questions import likely_task, read_question
 from server.samples import all_samples, find_sample, open_sample
 from server.schemas import ModelInfo, Prediction
 from server.settings import Settings
-from snmn.checkpoint import CheckpointError
 from snmn.predict import forward, image_features
 
 log = logging.getLogger("uvicorn.error")
@@ -155,7 +154,7 @@ class Engine:
             async with self._loading:
                 entry.state, entry.message = "loading", "It is being loaded."
                 await loop.run_in_executor(self._pool, self._prepare, entry)
-        except (CheckpointError, BackboneError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Whatever is wrong with one file, the others go on.
             log.error("model %s cannot be used: %s", entry.name, error)
             # What exactly is wrong concerns the operator, not the visitor.
             entry.state, entry.message = "failed", "Its file cannot be used; the log says why."

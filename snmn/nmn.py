@@ -2,6 +2,9 @@
 
 Section 3.4 of the paper: at each step all modules run on the same state, and the next state is
 their average by the controller's weights.
+
+Difference from the original: with validation, a step whose weight is all but wholly on impossible
+modules does nothing (``LEAST_VALID``), where the original divides by nearly zero.
 """
 
 from dataclasses import dataclass
@@ -25,6 +28,10 @@ from snmn.modules import (
 )
 from snmn.routing import Router
 from snmn.stack import StackPointer
+
+# When modules are validated and those that are possible have less weight than this, NoOp gets the
+# difference.
+LEAST_VALID = 1e-8
 
 
 @dataclass
@@ -156,9 +163,10 @@ class StackNMN(nn.Module):
         if self.hard_validation:
             validity = validity.round()
         weights = probs * validity
-        # A hard layout may leave all weight on an impossible module: then nothing happens.
-        nothing_valid = (weights.sum(dim=1, keepdim=True) == 0).to(weights.dtype)
-        weights = weights + nothing_valid * self.no_op
+        # Dividing by what is left would be by zero for an impossible hard layout, and overflow in
+        # the gradient of a soft one that has all but settled on an impossible module.
+        missing = (LEAST_VALID - weights.sum(dim=1, keepdim=True)).clamp_min(0)
+        weights = weights + missing * self.no_op
         return weights / weights.sum(dim=1, keepdim=True)
 
     def _step(

@@ -6,12 +6,15 @@ knows which settings there are.
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from snmn.plain_yaml import PlainYamlError, parse_plain_yaml, read_plain_yaml, shown
+
+_MOST_FILES = 100
 
 
 class ConfigError(ValueError):
@@ -27,18 +30,27 @@ def read_yaml(path: str | Path, _readers: tuple[Path, ...] = ()) -> list[tuple[P
     if path in _readers:
         raise ConfigError(f"{path}: BASE goes round in a circle")
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        settings = read_plain_yaml(path) or {}
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not yaml: {error}") from None
+    except PlainYamlError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: expected keys and values")
     bases = settings.pop("BASE", None) or []
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(_is_path(base) for base in bases):
+        raise ConfigError(f"{path}: BASE names a file or a list of files, not {shown(repr(bases))}")
     files = []
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
+        if len(files) + len(_readers) >= _MOST_FILES:
+            raise ConfigError(f"{path}: more than {_MOST_FILES} files are based on another")
         files += read_yaml(path.parent / base, (*_readers, path))
     return [*files, (path, settings)]
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
 
 
 def parse_overrides(overrides: list[str]) -> list[dict]:
@@ -48,9 +60,9 @@ def parse_overrides(overrides: list[str]) -> list[dict]:
     parsed = []
     for key, text in zip(overrides[::2], overrides[1::2], strict=True):
         try:
-            nested: Any = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"the command line: {key} cannot be {text!r}") from None
+            nested: Any = parse_plain_yaml(text)
+        except PlainYamlError:
+            raise ConfigError(f"the command line: {key} cannot be {shown(repr(text))}") from None
         for part in reversed(key.split(".")):
             nested = {part: nested}
         parsed.append(nested)
@@ -75,10 +87,11 @@ def apply_settings(
             if name in ignored:
                 notes.append(f"{name} has no effect: {ignored[name]}")
             elif key not in types:
-                raise ConfigError(f"{where}: unknown key {name}{_nearest(name, known)}")
+                raise ConfigError(f"{where}: unknown key {shown(name)}{_nearest(name, known)}")
             elif dataclasses.is_dataclass(types[key]):
                 if not isinstance(value, dict):
-                    raise ConfigError(f"{where}: {name} is a section of keys, not {value!r}")
+                    found = shown(repr(value))
+                    raise ConfigError(f"{where}: {name} is a section of keys, not {found}")
                 apply(getattr(section, key), value, f"{name}.")
             else:
                 setattr(section, key, _typed(value, types[key], name, where))
@@ -100,17 +113,25 @@ def all_keys(kind: type, prefix: str = "") -> list[str]:
 
 def _typed(value: Any, kind: type, name: str, where: str) -> Any:
     """The value as its field's type. A yaml number like 1e-5 arrives as text."""
+    given = value
     try:
         if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-            return float(value)
+            value = float(value)
         if kind is int and isinstance(value, float | str) and float(value).is_integer():
-            return int(float(value))
-    except ValueError:
+            value = int(float(value))
+    except (ValueError, OverflowError):
         pass
     if kind is str and value is None:
         return ""
-    if type(value) is not kind:
-        raise ConfigError(f"{where}: {name} must be of type {kind.__name__}, not {value!r}")
+    fits = type(value) is kind
+    if kind is float:
+        fits = fits and math.isfinite(value)
+    elif kind is str:
+        fits = fits and "\0" not in value  # No path has that.
+    if not fits:
+        raise ConfigError(
+            f"{where}: {name} must be of type {kind.__name__}, not {shown(repr(given))}"
+        )
     return value
 
 

@@ -156,6 +156,8 @@ def test_experiments_differ_as_published():
     for name in ("vqa_scratch", "loc_gt_layout", "joint_scratch"):
         found = differences(name, f"mini_{name}")
         assert {key for key in found if "SHARPEN" not in key} == small
+    found = set(differences("loc_scratch", "mini_loc_scratch"))
+    assert {key for key in found if "SHARPEN" not in key} == small | {"MODEL.NMN.VALIDATE_MODULES"}
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.npz")), ids=lambda p: p.stem)

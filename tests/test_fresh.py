@@ -105,6 +105,21 @@ def test_the_limit_of_hops_follows_the_step(scenes_file):
     assert most == [0, 0, 1, 1, 3]
 
 
+def test_counting_and_relations_more_often(scenes_file):
+    def shares(**mix):
+        source = FreshQuestions(scenes_file, **mix)
+        drawn = [source.draw(i, 60, rng(i), 0) for i in range(IMAGES)]
+        names = np.array(source.question_types)[np.concatenate([d.question_type for d in drawn])]
+        counted = np.isin(names, ["count", "equal_integer", "greater_than", "less_than"]).mean()
+        return counted, np.concatenate([d.hops for d in drawn]).mean()
+
+    # CLEVR's share is a third; three times the weight make that 3 * .34 / (3 * .34 + .66).
+    (usual, hops), (more, _), (_, further) = shares(), shares(counting=3), shares(per_hop=2)
+    assert abs(usual - 0.34) < 0.08
+    assert abs(more - 0.61) < 0.08
+    assert further > hops + 0.3
+
+
 def test_layouts_beyond_the_model_are_an_error(scenes_file):
     assert FreshQuestions(scenes_file, steps=12).draw(0, 5, rng(0), 0).layout.shape == (5, 12)
     with pytest.raises(LayoutError, match="the model only 2"):

@@ -102,6 +102,21 @@ def test_questions_of_one_image_share_its_knowledge_base():
     torch.testing.assert_close(shared.memory, apart.memory)
 
 
+@pytest.mark.parametrize("rest", [1e-7, 1e-20, 1e-38, 1e-44, 0.0])
+def test_weight_all_but_wholly_on_impossible_modules(rest):
+    """Dividing by what little is left overflows float32, first in the gradient."""
+    nmn, _ = build(L, OPTIONS[0] | {"validate": True})
+    nmn.float()
+    probs = torch.full((N, T, 9), rest)
+    probs[:, :, 4] = 1.0  # _And on an empty stack
+    probs.requires_grad_()
+    control, _, cells = (x.float() for x in inputs(4))
+    run = nmn(control, probs, KnowledgeBase(cells, questions_per_image=1))
+    run.stack.square().mean().backward()
+    assert run.stack.isfinite().all()
+    assert probs.grad.isfinite().all()
+
+
 def test_a_hard_layout_without_a_valid_module_changes_nothing():
     nmn, _ = build(L, OPTIONS[0] | {"validate": True, "hard_validation": True})
     control, _, cells = inputs(4)

@@ -54,6 +54,8 @@ class FreshQuestions:
     Args:
         scenes_file: ROOT/scenes/CLEVR_<split>_scenes.json of the training images.
         max_hops: the most hops, as a number or as a schedule by training step, see ``HopLimit``.
+        counting, per_hop: how many times as often as in CLEVR things are counted, and relations
+            asked about, see ``generate_questions``.
         steps: T of the layouts.
 
     Answers are balanced within each draw only: a balance that outlived it would depend on which
@@ -68,17 +70,21 @@ class FreshQuestions:
         scenes_file: str | os.PathLike,
         *,
         max_hops: int | None | Sequence[tuple[int, int | None]] = None,
+        counting: float = 1.0,
+        per_hop: float = 1.0,
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file))
         self._limit = HopLimit(max_hops)
+        self._mix = {"counting": counting, "per_hop": per_hop}
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         self.images = np.arange(len(self._scenes))
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
-        asked = generate_questions(self._scenes[image], count, rng, max_hops=self._limit.at(step))
+        limit = self._limit.at(step)
+        asked = generate_questions(self._scenes[image], count, rng, max_hops=limit, **self._mix)
         answer = np.array([ANSWER_INDEX[entry["answer"]] for entry in asked])
         return EncodedQuestions(answer=answer, **self._encode(asked))
 
