@@ -16,6 +16,7 @@ from clevr_prep.synthetic.programs import Node, ProgramError, node_results, pars
 from clevr_prep.synthetic.scene_masks import SceneError, SceneMasks, members
 from snmn.explanation import QuestionTruth, Reading
 
+_MOST_PAIRS = 6  # of which each doubles the orders there are; CLEVR has 2
 _DESCRIBES = ("_DescribeOne", "_DescribeTwo")
 
 
@@ -35,14 +36,24 @@ class Annotations:
         self.path = root / "scenes" / f"CLEVR_{split}_scenes.json"
         if not self.path.is_file():
             raise DatasetError(f"no scene annotations {self.path}, without which nothing explains")
-        self._scenes = {
-            scene["image_filename"]: json.dumps(scene) for scene in JsonArray(self.path, "scenes")
-        }
+        self._scenes = {}
+        for position, scene in enumerate(JsonArray(self.path, "scenes")):
+            name = scene.get("image_filename") if isinstance(scene, dict) else None
+            if not isinstance(name, str):
+                raise DatasetError(f"{self.path}: scene {position} has no image_filename")
+            self._scenes[name] = json.dumps(scene)
         self.questions_file = questions_path(root, split)
         self._programs = {}
         for position, question in enumerate(JsonArray(self.questions_file, "questions")):
+            if not isinstance(question, dict):
+                raise DatasetError(f"{self.questions_file}: question {position} is not an object")
             if question.get("program"):
                 number = question.get("question_index", position)
+                if type(number) is not int:
+                    raise DatasetError(
+                        f"{self.questions_file}: question {position}: its question_index is no "
+                        "whole number"
+                    )
                 self._programs[number] = json.dumps(question["program"])
 
     def truth(self, filename: str, question_index: int, grid: tuple[int, int]) -> QuestionTruth:
@@ -61,6 +72,10 @@ class Annotations:
         except (ProgramError, SceneError) as error:
             raise DatasetError(
                 f"{self.questions_file}: question {question_index} about {filename}: {error}"
+            ) from None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{self.path}: the scene of {filename} is not one of CLEVR's ({error})"
             ) from None
 
 
@@ -98,6 +113,8 @@ def _asked(nodes: list[Node], index: int) -> list[int]:
 def _orders(program: list[dict], nodes: list[Node], order: list[int]) -> list[tuple]:
     """All orders that a program's layout may have: which nodes are swapped, and the steps."""
     pairs = [index for index in order if len(nodes[index].inputs) == 2]
+    if len(pairs) > _MOST_PAIRS:
+        raise ProgramError(f"it joins or compares {len(pairs)} times, at most {_MOST_PAIRS} may be")
     choices = (
         frozenset(chosen) for size in range(len(pairs) + 1) for chosen in combinations(pairs, size)
     )

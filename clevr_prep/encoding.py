@@ -35,17 +35,21 @@ class ProgramFacts:
 
     def __init__(self):
         self._known: dict[str, tuple[str, int]] = {}
+        self._values: set[str] = set()  # of programs without a mistake
 
     def __call__(self, program: Sequence[dict]) -> tuple[str, int]:
         """(question type, hops); ``ProgramError`` for a malformed program."""
         try:
-            shape = " ".join(
-                [f"{node.get('function') or node['type']} {node['inputs']}" for node in program]
-            )
+            functions = [node.get("function") or node["type"] for node in program]
+            pairs = zip(functions, program, strict=True)
+            shape = " ".join([f"{function} {node['inputs']}" for function, node in pairs])
+            given = [node.get("value_inputs") or node.get("side_inputs") for node in program]
+            values = set(map("{} {}".format, functions, given))
         except (KeyError, TypeError, AttributeError):
             return question_type(program), hops(program)
-        if shape not in self._known:
+        if shape not in self._known or not values <= self._values:
             if len(self._known) >= _MOST_SHAPES:
                 self._known.clear()
             self._known[shape] = question_type(program), hops(program)
+            self._values |= values
         return self._known[shape]

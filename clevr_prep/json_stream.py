@@ -110,6 +110,10 @@ class JsonArray:
                 value, end = self._decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
                 reason = error.msg
+            except RecursionError:
+                raise self._fail("it is nested too deeply") from None
+            except ValueError:  # Python converts no number of more than 4,300 digits.
+                raise self._fail("it has a number that is far too long") from None
             else:
                 # "1" may be all of "1.5e3" that the buffer has: only a delimiter ends a value.
                 if self._ended or self._buffer[end : end + 1] in _DELIMITERS:

@@ -5,9 +5,10 @@ They supervise the controller in the `gt_layout` experiments (section 4 of the p
 
 from collections.abc import Sequence
 
-from clevr_prep.synthetic.programs import Node, parse_program
+from clevr_prep.synthetic.programs import Node, ProgramError, parse_program
 
 _COMPARISONS = ("equal", "greater", "less")
+_LONGEST = 1000  # steps, before filters are merged; CLEVR's longest layouts have 9 after that
 _MODULE_OF = {
     "scene": "_Scene",
     "filter": "_Filter",
@@ -30,21 +31,26 @@ def _family(node: Node) -> str:
     return node.function.partition("_")[0]
 
 
-def _walk(nodes: list[Node], index: int, swapped: frozenset[int]) -> list[tuple[str, int]]:
+def _walk(
+    nodes: list[Node], index: int, swapped: frozenset[int], room: int
+) -> list[tuple[str, int]]:
     """Module names of the tree below a node, in post-order, each with its node.
 
     The second input of a node in ``swapped`` comes before its first one.
 
-    A node used twice is walked twice: a stack machine has to compute it again.
+    A node used twice is walked twice: a stack machine has to compute it again. A few nodes can so
+    stand for billions of steps: ProgramError when there are more than ``room``.
     """
     node = nodes[index]
     modules: list[tuple[str, int]] = []
+    if room <= 0:
+        raise ProgramError(f"its layout has more than {_LONGEST} steps")
     for source in reversed(node.inputs) if index in swapped else node.inputs:
         # _DescribeTwo compares two attention maps itself, so the count or query that the
         # program puts in between has no module.
         if _family(node) in _COMPARISONS:
             source = nodes[source].inputs[0]
-        modules += _walk(nodes, source, swapped)
+        modules += _walk(nodes, source, swapped, room - len(modules))
     if node.function != "unique":
         modules.append((_MODULE_OF[_family(node)], index))
     return modules
@@ -60,7 +66,7 @@ def expert_steps(
     """
     nodes, order = parse_program(program)
     steps: list[tuple[str, int]] = []
-    for module, index in _walk(nodes, order[-1], swapped):
+    for module, index in _walk(nodes, order[-1], swapped, _LONGEST):
         if module == "_Filter" and steps:
             before = steps[-1][0]
             if before == "_Scene":

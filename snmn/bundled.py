@@ -25,6 +25,7 @@ def read_card(checkpoint: Path) -> dict:
     """The card beside a checkpoint, NAME.json; a missing or damaged one counts as empty."""
     try:
         card = json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        json.dumps(card, allow_nan=False, ensure_ascii=False).encode("utf-8")  # To be sent on.
+    except (OSError, ValueError, RecursionError):
         return {}
     return card if isinstance(card, dict) else {}

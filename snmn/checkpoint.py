@@ -11,20 +11,19 @@ checkpoint is read with ``weights_only``: opening a stranger's file runs none of
 
 import functools
 import inspect
-import pickle
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from snmn.files import replacing
+from snmn.checkpoint_content import PREFIX, check_content, check_state, check_trained
 from snmn.model import SNMN, build_model
 from snmn.published import MODEL_ARGUMENTS, model_arguments
+from snmn.torch_file import TorchFileError, read_torch_file, write_torch_file
 from snmn.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
-
-PREFIX = "model."
 
 
 class CheckpointError(ValueError):
@@ -55,28 +54,23 @@ def code_version() -> str:
 def check_features(checkpoint: dict[str, Any], found: dict[str, Any]) -> None:
     """Refuse features made in another way than those a checkpoint was trained on, if it says."""
     for key, wanted in checkpoint.get("features", {}).items():
-        if found[key] != wanted:
+        if found.get(key) != wanted:
             raise CheckpointError(
                 f"the checkpoint was trained on features with {key} {wanted}, these have "
-                f"{found[key]}: set FEATURE_DIR to features like those"
+                f"{found.get(key)}: set FEATURE_DIR to features like those"
             )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read and check a checkpoint. Raises `CheckpointError`, which names the file."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_torch_file(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({error.strerror or error})"
-        ) from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError):
-        # Torch's own words would advise to load it unsafely. A text file is a LookupError to it.
-        reason = "damaged, or with more in it than weights and plain values"
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
-    known = isinstance(checkpoint, dict) and "model" in checkpoint.get("hyper_parameters", {})
+    except TorchFileError as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
+    hyper = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    known = isinstance(hyper, dict) and "model" in hyper
     if not known:
         raise CheckpointError(
             f"{path}: not a checkpoint of this project; "
@@ -84,7 +78,32 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     if checkpoint.get("vocabularies", vocabularies()) != vocabularies():
         raise CheckpointError(f"{path}: made with other vocabularies than this version's")
+    with _naming(path):
+        check_content(checkpoint)
     return checkpoint
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Turns the ValueError of a check into a CheckpointError that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not a usable checkpoint: {error}") from None
+
+
+def check_resumable(path: str | Path, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint from which no training can go on."""
+    with _naming(path):
+        check_trained(checkpoint)
+
+
+def load_weights(model: SNMN, path: str | Path, checkpoint: dict[str, Any], *, ema: bool) -> None:
+    """Put the weights of a checkpoint into its model. Raises CheckpointError if they do not fit."""
+    with _naming(path):
+        state = model_state(checkpoint, ema=ema)
+        check_state(model, state)
+        model.load_state_dict(state)
 
 
 def check_model(path: str | Path, checkpoint: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -126,8 +145,9 @@ def load_model(path: str | Path, *, ema: bool = True) -> SNMN:
     a checkpoint without one gives its raw weights.
     """
     checkpoint = read_checkpoint(path)
-    model = build_model(**checkpoint["hyper_parameters"]["model"])
-    model.load_state_dict(model_state(checkpoint, ema=ema))
+    with _naming(path):
+        model = build_model(**checkpoint["hyper_parameters"]["model"])
+    load_weights(model, path, checkpoint, ema=ema)
     return model.eval()
 
 
@@ -154,5 +174,4 @@ def save_model(
     }
     if averaged is not None:
         checkpoint["ema_state_dict"] = dict(averaged.named_parameters())
-    with replacing(path) as partial:
-        torch.save(checkpoint, partial)
+    write_torch_file(path, checkpoint)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from snmn.files import replacing
+from snmn.checkpoint import CheckpointError
+from snmn.faults import newest_checkpoint
+from snmn.torch_file import write_torch_file
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -16,9 +17,15 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint."""
-        with replacing(path) as partial:
-            torch.save(checkpoint, partial)
+        """Write a checkpoint. Raises `CheckpointError` where there is no room for it."""
+        try:
+            write_torch_file(path, checkpoint)
+        except OSError as error:
+            newest = newest_checkpoint(Path(path).parent)
+            advice = f"go on with --resume {newest}" if newest else "start again"
+            raise CheckpointError(
+                f"cannot write {path} ({error.strerror or error}): make room, then {advice}"
+            ) from error
 
 
 def checkpoint_callbacks(directory: Path, *, every: int) -> list[ModelCheckpoint]:

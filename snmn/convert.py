@@ -21,13 +21,22 @@ import torch
 from torch import Tensor
 
 from snmn.checkpoint import save_model
+from snmn.checkpoint_content import check_state
 from snmn.convert_adaptation import adaptation_arguments, adaptation_state
 from snmn.convert_original import original_arguments, original_state
 from snmn.model import SNMN, build_model
+from snmn.model_arguments import check_arguments
+from snmn.plain_yaml import shown
 from snmn.published import flatten, model_arguments
 from snmn.settings import read_yaml
+from snmn.torch_file import TorchFileError, read_torch_file
 
 Weights = Mapping[str, Tensor]
+
+
+class ConversionError(ValueError):
+    """A file cannot be converted; the message names it and is fit for a user."""
+
 
 # Where the default of both codebases is not that of `build_model`.
 DEFAULTS = {"validate_modules": True}
@@ -49,7 +58,9 @@ def build_from_adaptation(weights: Weights, settings: dict) -> SNMN:
 
 
 def _build(arguments: dict, state: dict[str, Tensor]) -> SNMN:
+    check_arguments(arguments)
     model = build_model(**arguments)
+    check_state(model, state)
     model.load_state_dict({name: tensor.contiguous() for name, tensor in state.items()})
     model.build_arguments = arguments
     return model
@@ -88,26 +99,47 @@ def split_averages(variables: Weights) -> tuple[dict[str, Tensor], dict[str, Ten
 
 
 def convert(weights: Path, settings: dict, out: Path) -> str:
-    """Convert a file of weights and write the checkpoint; returns one line about it."""
+    """Convert a file of weights and write the checkpoint; returns one line about it.
+
+    Raises ConversionError, which names the file.
+    """
+    try:
+        raw, averaged = read_models(weights, settings)
+    except OSError as error:
+        raise ConversionError(f"{weights}: {error.strerror or error}") from None
+    except TorchFileError as error:
+        raise ConversionError(f"{weights}: not a readable checkpoint ({error})") from None
+    except KeyError as error:
+        raise ConversionError(f"{weights}: the weights have no {shown(error)}") from None
+    except ValueError as error:
+        raise ConversionError(f"{weights}: {shown(error)}") from None
+    except Exception as error:  # Weights of something else do not fit in any of many ways.
+        reason = f"{type(error).__name__}: {shown(error)}"
+        raise ConversionError(f"{weights}: not the weights of such a model ({reason})") from None
+    save_model(out, raw, arguments=raw.build_arguments, averaged=averaged)
+    count = sum(parameter.numel() for parameter in raw.parameters())
+    kinds = "raw and EMA weights" if averaged else "raw weights only, no EMA in the file"
+    return f"{out}: {count:,} parameters, {kinds}"
+
+
+def read_models(weights: Path, settings: dict) -> tuple[SNMN, SNMN | None]:
+    """The model of a file of weights, and the one of their moving average if it is there."""
+    averaged = None
     if weights.suffix == ".ckpt":
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = read_torch_file(weights)
         state = state.get("state_dict", state)
         parts = {
             prefix: {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             for prefix in ("online_model.", "offline_model.")
         }
         raw = build_from_adaptation(parts["online_model."], settings)
-        averaged = None
         if parts["offline_model."]:
             averaged = build_from_adaptation(parts["offline_model."], settings)
     else:
         variables, averages = split_averages(read_variables(weights))
         raw = build_from_original(variables, settings)
         averaged = build_from_original(averages, settings) if averages else None
-    save_model(out, raw, arguments=raw.build_arguments, averaged=averaged)
-    count = sum(parameter.numel() for parameter in raw.parameters())
-    kinds = "raw and EMA weights" if averaged else "raw weights only, no EMA in the file"
-    return f"{out}: {count:,} parameters, {kinds}"
+    return raw, averaged
 
 
 def read_settings(path: Path) -> dict:

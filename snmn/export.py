@@ -10,10 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
-from snmn.checkpoint import PREFIX, CheckpointError, model_state, read_checkpoint
-from snmn.files import replacing
+from snmn.checkpoint import CheckpointError, model_state, read_checkpoint, vocabularies
+from snmn.checkpoint_content import PREFIX
+from snmn.torch_file import write_torch_file
 
 
 def export(checkpoint: Path, out: Path) -> int:
@@ -23,10 +22,9 @@ def export(checkpoint: Path, out: Path) -> int:
     small = {
         "state_dict": {PREFIX + name: value.half() for name, value in state.items()},
         "hyper_parameters": full["hyper_parameters"],
-        "vocabularies": full["vocabularies"],
+        "vocabularies": vocabularies(),
     }
-    with replacing(out) as partial:
-        torch.save(small, partial)
+    write_torch_file(out, small)
     return out.stat().st_size
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from snmn.array_file import ArrayFileError, read_array
 from snmn.feature_shards import FeatureStoreError
 
 # What a store records of features, see snmn.feature_shards, as far as it is known of these.
@@ -34,9 +35,9 @@ def image_name(name: str) -> str:
 def read_npy(path: Path) -> np.ndarray:
     """The map [H, W, D] of one file; FeatureStoreError when it holds none. Never unpickles."""
     try:
-        features = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise FeatureStoreError(f"{path} is not a readable .npy file ({error})") from error
+        features = read_array(path)
+    except ArrayFileError as error:
+        raise FeatureStoreError(f"{path} {error}") from error
     shape, dtype = features.shape, features.dtype.name
     if features.ndim == 4 and len(features) == 1:
         features = features[0]

@@ -1,9 +1,14 @@
 """The file format of feature shards, shared by reader and writer.
 
 A shard ``shard-00000.h5`` holds ``features`` [n, H, W, D] (one chunk per image, so that a random
-image costs one read), ``filenames`` [n] (image file names without folder) and, as attributes, how
-the features were made (see :data:`ATTRIBUTES`). A shard is written under a temporary name and
-renamed once it is whole: whatever is called ``shard-*.h5`` can be trusted after a crash.
+image costs one read), ``filenames`` [n] (image file names without folder), ``crc32`` [n] uint32
+(checksum of each map as it lies in memory, of the stored dtype) and, as attributes, how the
+features were made (see :data:`ATTRIBUTES`), ``format``, and ``header_crc32``, over ``filenames``
+and ``crc32``. See :mod:`snmn.checksums` for what guards the rest of the file.
+
+A shard is written under a temporary name and renamed once it is whole: whatever is called
+``shard-*.h5`` can be trusted after a crash. A map is compared with its checksum whenever it
+is read.
 """
 
 from collections.abc import Mapping
@@ -12,6 +17,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from snmn.checksums import crc32, plain_text
+from snmn.hdf5 import own_column
+from snmn.plain_yaml import shown
+
+FORMAT = "snmn-features-2"
 ATTRIBUTES = ("backbone", "weights_sha256", "preprocess", "image_size", "dtype")
 
 # Not shuffled first, as is usual for floats: features after a ReLU are mostly runs of zero bytes,
@@ -59,19 +69,26 @@ def read_header(path: Path) -> tuple[list[str], tuple[int, int, int], dict]:
     """File names, (H, W, D) and attributes of one shard, checked for consistency."""
     with open_shard(path) as file:
         try:
-            features, names = file["features"], file["filenames"]
-            filenames = [name.decode("utf-8") for name in names[:]]
-            attributes = {key: file.attrs[key] for key in ATTRIBUTES}
-        except (KeyError, OSError) as error:
+            if plain_text(file.attrs.get("format", "")) != FORMAT:
+                raise ValueError("of an older format, without checksums")
+            features = own_column(file, "features", chunked=True)
+            names, checksums = own_column(file, "filenames")[:], own_column(file, "crc32")[:]
+            if file.attrs["header_crc32"] != crc32([names, checksums]):
+                raise ValueError("its file names are not those that were written")
+            filenames = [name.decode("utf-8") for name in names]
+            attributes = {key: plain_text(file.attrs[key]) for key in ATTRIBUTES}
+            attributes["image_size"] = int(attributes["image_size"])
+            if attributes["dtype"] != features.dtype.name:
+                raise ValueError(f"features hold {features.dtype}, not {attributes['dtype']}")
+        except Exception as error:  # HDF5 that somebody made up can fail in any way.
             raise FeatureStoreError(
-                f"{path} is not a whole feature shard ({error}); delete it and extract again"
+                f"{path} is not a whole feature shard ({shown(error)}); delete it and extract again"
             ) from error
-        if features.ndim != 4 or len(features) != len(filenames):
+        if features.ndim != 4 or not len(features) == len(filenames) == len(checksums):
             raise FeatureStoreError(
                 f"{path} has features of shape {features.shape} for {len(filenames)} file names; "
                 "delete it and extract again"
             )
-        attributes["image_size"] = int(attributes["image_size"])
         return filenames, tuple(features.shape[1:]), attributes
 
 
@@ -85,9 +102,15 @@ class OpenShard:
     def __init__(self, path: Path):
         self.path = path
         self._file = open_shard(path)
-        self._features = self._file["features"]
-        filters = self._features.id.get_create_plist()
-        codes = {filters.get_filter(i)[0] for i in range(filters.get_nfilters())}
+        try:
+            self._features = self._file["features"]
+            self._checksums = self._file["crc32"][:]
+            filters = self._features.id.get_create_plist()
+            codes = {filters.get_filter(i)[0] for i in range(filters.get_nfilters())}
+        except Exception as error:  # HDF5 that is damaged can fail in any way.
+            raise FeatureStoreError(
+                f"{path} cannot be read ({shown(error)}); delete it and extract again"
+            ) from error
         if _ZSTD in codes:
             _hdf5plugin(f"{path} is compressed with zstd")
         # A chunk that is one image as it lies in memory is read past HDF5's selection and
@@ -95,17 +118,25 @@ class OpenShard:
         self._as_is = not codes and self._features.chunks == (1, *self._features.shape[1:])
 
     def read_into(self, out: np.ndarray, row: int) -> None:
-        """Put the map of a row into ``out`` [H, W, D], contiguous and of the stored dtype."""
+        """Put the map of a row into ``out`` [H, W, D], contiguous and of the stored dtype.
+
+        FeatureStoreError when it cannot be read, or is not what was written.
+        """
         try:
             if self._as_is and out.dtype == self._features.dtype:
                 flat = out.reshape(-1).view(np.uint8)
                 self._features.id.read_direct_chunk((row, 0, 0, 0), out=flat)
             else:
                 self._features.read_direct(out, np.s_[row])
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # HDF5 that is damaged can fail in any way.
             raise FeatureStoreError(
-                f"{self.path} cannot be read ({error}); delete it and extract again"
+                f"{self.path} cannot be read ({shown(error)}); delete it and extract again"
             ) from error
+        if crc32([out]) != self._checksums[row]:
+            raise FeatureStoreError(
+                f"{self.path} is damaged, they are not what was written; "
+                "delete it and extract again"
+            )
 
     def close(self) -> None:
         """Close the file."""

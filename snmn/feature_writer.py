@@ -2,21 +2,25 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from snmn.checksums import CHECKED_HDF5, crc32, fixed_text
 from snmn.feature_shards import (
     ATTRIBUTES,
     COMPRESSIONS,
+    FORMAT,
     FeatureStoreError,
     compression_options,
     difference,
     read_header,
     shard_paths,
 )
-from snmn.files import PARTIAL_SUFFIX, UnfailingFile, partial_path, put_in_place
+from snmn.files import UnfailingFile, partial_path, put_in_place, remove_partials
+from snmn.locks import LockedError, lock_folder
 
 DTYPES = ("float16", "float32")
 DEFAULT_SHARD_SIZE = 512
@@ -38,11 +42,11 @@ class FeatureWriter:
 
     Raises:
         FeatureStoreError: the folder holds features made in another way, a damaged shard, or
-            cannot be written.
+            cannot be written, as when it has another writer.
 
     Use as a context manager: leaving it normally finishes the last shard, leaving it by an
-    exception drops the unfinished one. Adding the same images in the same order always gives the
-    same bytes, interrupted or not.
+    exception drops the unfinished one, and either unlocks the folder. Adding the same images in the
+    same order always gives the same bytes, interrupted or not.
     """
 
     def __init__(
@@ -68,15 +72,25 @@ class FeatureWriter:
             raise ValueError(f"attributes must be {', '.join(ATTRIBUTES[:-1])}")
         self.shard_size = shard_size
         self._compression = compression_options(compression)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for remains in self.folder.glob("*" + PARTIAL_SUFFIX):
-                remains.unlink()
-        except OSError as error:
-            raise FeatureStoreError(f"cannot write to {self.folder} ({error})") from error
         self.done: set[str] = set()
         self._number = 0
         self._shape: tuple[int, ...] | None = None
+        self._sink: UnfailingFile | None = None
+        self._file: h5py.File | None = None
+        self._names: list[str] = []
+        self._checksums: list[int] = []
+        with ExitStack() as held:
+            try:
+                held.enter_context(lock_folder(self.folder))
+                remove_partials(self.folder)
+            except LockedError as error:
+                raise FeatureStoreError(str(error)) from None
+            except OSError as error:
+                raise FeatureStoreError(f"cannot write to {self.folder} ({error})") from error
+            self._look_at_shards()
+            self._held = held.pop_all()
+
+    def _look_at_shards(self) -> None:
         for path in shard_paths(self.folder):
             filenames, self._shape, found = read_header(path)
             if found != self.attributes:
@@ -86,18 +100,16 @@ class FeatureWriter:
                 )
             self.done.update(filenames)
             self._number = int(path.stem.removeprefix("shard-")) + 1
-        self._sink: UnfailingFile | None = None
-        self._file: h5py.File | None = None
-        self._names: list[str] = []
 
     def __enter__(self) -> "FeatureWriter":
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._drop()
+        with self._held:
+            if kind is None:
+                self.close()
+            else:
+                self._drop()
 
     @property
     def _path(self) -> Path:
@@ -126,7 +138,7 @@ class FeatureWriter:
         try:
             if self._file is None:
                 self._sink = UnfailingFile(partial_path(self._path))
-                self._file = h5py.File(self._sink, "w")
+                self._file = h5py.File(self._sink, "w", **CHECKED_HDF5)
                 self._file.create_dataset(
                     "features",
                     shape=(self.shard_size, *self._shape),
@@ -137,9 +149,11 @@ class FeatureWriter:
                     **self._compression,
                 )
             start = len(self._names)
+            features = np.ascontiguousarray(features, self.attributes["dtype"])
             self._file["features"][start : start + len(features)] = features
             self._sink.check()
             self._names.extend(filenames)
+            self._checksums.extend(crc32([image]) for image in features)
         except OSError as error:
             self._drop()
             raise FeatureStoreError(f"cannot write {self._path} ({error})") from error
@@ -158,21 +172,21 @@ class FeatureWriter:
 
     def _finish(self) -> None:
         self._file["features"].resize(len(self._names), axis=0)
-        width = max(len(name.encode("utf-8")) for name in self._names)
-        self._file.create_dataset(
-            "filenames",
-            data=[name.encode("utf-8") for name in self._names],
-            dtype=h5py.string_dtype("utf-8", width),
-            track_times=False,
-        )
-        self._file.attrs.update(self.attributes)
+        names = np.array([name.encode("utf-8") for name in self._names])
+        checksums = np.array(self._checksums, np.uint32)
+        self._file.create_dataset("filenames", data=names, track_times=False)
+        self._file.create_dataset("crc32", data=checksums, track_times=False)
+        attributes = {"format": FORMAT, **self.attributes}
+        for key, value in attributes.items():
+            self._file.attrs[key] = fixed_text(value) if isinstance(value, str) else value
+        self._file.attrs["header_crc32"] = np.uint32(crc32([names, checksums]))
         self._file.close()
         self._file = None
         self._sink.check()
         self._sink.close()
         put_in_place(self._path)
         self.done.update(self._names)
-        self._names = []
+        self._names, self._checksums = [], []
         self._number += 1
 
     def _drop(self) -> None:
@@ -180,5 +194,5 @@ class FeatureWriter:
             if opened is not None:
                 opened.close()
         self._file = self._sink = None
-        self._names = []
+        self._names, self._checksums = [], []
         partial_path(self._path).unlink(missing_ok=True)

@@ -28,7 +28,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Write a file whole or not at all: the block writes to the path it is given.
 
     Makes the folder when absent. When the block ends by an exception, what was written goes and
-    an older file at ``path`` stays.
+    an older file at ``path`` stays. An OSError that names no file, as those of a full disk do not,
+    names ``path`` from here on.
 
     >>> with replacing("card.json") as partial:
     ...     partial.write_text("{}")
@@ -38,15 +39,26 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield partial_path(path)
         put_in_place(path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         partial_path(path).unlink(missing_ok=True)
 
 
+def remove_partials(folder: Path) -> None:
+    """Remove what killed programs had begun to write in a folder; nobody may be writing there."""
+    for remains in folder.glob("*" + PARTIAL_SUFFIX):
+        remains.unlink()
+
+
 class UnfailingFile(io.FileIO):
-    """A file for HDF5 to write into, that never tells it of a full disk: ``check`` does.
+    """A file for HDF5 or PyTorch to write into, that never tells of a full disk: ``check`` does.
 
     HDF5 does not survive a failed write. Closing its file fails as well, again and again, and the
-    process crashes when it ends. After a failed write this file takes no more.
+    process crashes when it ends. PyTorch hides why a write failed. After a failed write this file
+    takes no more.
     """
 
     def __init__(self, path: str | os.PathLike):

@@ -17,8 +17,10 @@ image_size      [F, 2] int32  width, height in pixels; of images with referring 
 ==============  ============  ==================================================================
 
 Attributes, all text: ``format``, ``vocabulary`` (hash of the three vocabularies),
-``question_types`` and ``made_from`` (JSON). No column is chunked or compressed: the reader maps
-them into memory, so a file opens at once and all processes share one copy of it.
+``question_types`` and ``made_from`` (JSON), ``crc32`` (JSON, a CRC-32 for each of the above). No
+column is chunked or compressed: the reader maps them into memory, so that all processes share one
+copy of them. When a file is opened each is compared with its checksum; see :mod:`snmn.checksums`
+for what guards the rest of the file.
 """
 
 import hashlib
@@ -31,10 +33,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from snmn.checksums import crc32, plain_text
+from snmn.hdf5 import own_column
+from snmn.imdb_check import check_columns
+from snmn.plain_yaml import shown
 from snmn.question_source import EncodedQuestions
 from snmn.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 
-FORMAT = "snmn-imdb-1"
+FORMAT = "snmn-imdb-2"
 VOCABULARY = hashlib.sha256(
     json.dumps([QUESTION_WORDS, ANSWERS, MODULES]).encode("utf-8")
 ).hexdigest()
@@ -56,6 +62,13 @@ _OPTIONAL = ("layout", "box", "image_size")
 
 class ImdbError(ValueError):
     """An imdb cannot be read or written; the message names the file and is fit for a user."""
+
+
+def _column(file: h5py.File, name: str) -> h5py.Dataset:
+    column = own_column(file, name)
+    if column.dtype != COLUMNS[name]:
+        raise ValueError(f"{name} holds {column.dtype}, not {np.dtype(COLUMNS[name])}")
+    return column
 
 
 class Imdb:
@@ -84,13 +97,15 @@ class Imdb:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 self._check(file)
-                self.question_types = tuple(json.loads(file.attrs["question_types"]))
-                self.made_from = json.loads(file.attrs["made_from"])
-                self._encoded_filenames = file["filenames"][:]
+                self.question_types = tuple(json.loads(plain_text(file.attrs["question_types"])))
+                self.made_from = json.loads(plain_text(file.attrs["made_from"]))
+                checksums = json.loads(plain_text(file.attrs["crc32"]))
+                self._encoded_filenames = own_column(file, "filenames")[:]
                 places = {
-                    name: (file[name].shape, file[name].id.get_offset())
+                    name: (column.shape, column.id.get_offset())
                     for name in COLUMNS
                     if name in file
+                    for column in [_column(file, name)]
                 }
             data = np.memmap(self.path, mode="r")
             for name, dtype in COLUMNS.items():
@@ -102,17 +117,32 @@ class Imdb:
             missing = COLUMNS.keys() - places.keys() - set(_OPTIONAL)
             if missing:
                 raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+            found = {**self.columns(), "filenames": self._encoded_filenames}
+            for name, column in found.items():
+                if crc32([column]) != checksums[name]:
+                    raise ValueError(f"{name} is not what was written")
+            check_columns(self)
         except ImdbError:
             raise
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise ImdbError(f"{path} is damaged ({error}); delete it and build it again") from error
+        except Exception as error:  # HDF5 that somebody made up can fail in any way.
+            reason = shown(error)
+            raise ImdbError(
+                f"{path} is damaged ({reason}); delete it and build it again"
+            ) from error
 
     def _check(self, file: h5py.File) -> None:
-        found = file.attrs.get("format")
+        found = plain_text(file.attrs.get("format"))
         if found != FORMAT:
-            raise ImdbError(f"{self.path} is not an imdb of format {FORMAT} but {found}")
-        if file.attrs["vocabulary"] != VOCABULARY:
+            raise ImdbError(
+                f"{self.path} is not an imdb of format {FORMAT} but {found}; build it again"
+            )
+        if plain_text(file.attrs["vocabulary"]) != VOCABULARY:
             raise ImdbError(f"{self.path} was made with another vocabulary; build it again")
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns that there are, by name."""
+        found = {name: getattr(self, name) for name in COLUMNS}
+        return {name: column for name, column in found.items() if column is not None}
 
     def __reduce__(self):
         return type(self), (self.path,)

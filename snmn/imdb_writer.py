@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import h5py
 import numpy as np
 
+from snmn.checksums import CHECKED_HDF5, crc32, fixed_text
 from snmn.files import UnfailingFile, replacing
 from snmn.imdb import COLUMNS, FORMAT, VOCABULARY, ImdbError
 from snmn.question_source import UNKNOWN
@@ -105,7 +106,9 @@ class ImdbWriter:
     def _write(self, sink: UnfailingFile, made_from: Mapping) -> None:
         row = {"question": self.max_words, "layout": self.max_steps, "box": 4, "image_size": 2}
         # Aligned, because the reader maps the numbers where they lie.
-        with h5py.File(sink, "w", alignment_threshold=0, alignment_interval=8) as file:
+        aligned = {"alignment_threshold": 0, "alignment_interval": 8}
+        with h5py.File(sink, "w", **aligned, **CHECKED_HDF5) as file:
+            checksums = {}
             for name, data in self._columns.items():
                 array = np.frombuffer(data, COLUMNS[name])
                 if name in ("box", "image_size") and np.isnan(array).all():
@@ -114,10 +117,18 @@ class ImdbWriter:
                     array = array.reshape(-1, row[name])
                 if name == "question":
                     array = array[:, : max(self._columns["length"])]
+                array = np.ascontiguousarray(array)
                 file.create_dataset(name, data=array, track_times=False)
-            names = [name.encode("utf-8") for name in self._images]
-            file.create_dataset("filenames", data=np.array(names), track_times=False)
-            file.attrs["format"] = FORMAT
-            file.attrs["vocabulary"] = VOCABULARY
-            file.attrs["question_types"] = json.dumps(self.question_types)
-            file.attrs["made_from"] = json.dumps(made_from)
+                checksums[name] = crc32([array])
+            names = np.array([name.encode("utf-8") for name in self._images])
+            file.create_dataset("filenames", data=names, track_times=False)
+            checksums["filenames"] = crc32([names])
+            attributes = {
+                "format": FORMAT,
+                "vocabulary": VOCABULARY,
+                "question_types": json.dumps(self.question_types),
+                "made_from": json.dumps(made_from),
+                "crc32": json.dumps(checksums),
+            }
+            for name, text in attributes.items():
+                file.attrs[name] = fixed_text(text)

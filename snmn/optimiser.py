@@ -16,6 +16,9 @@ class TFAdam(torch.optim.Adam):
 
     def __init__(self, params, *, lr: float, betas=(0.9, 0.999), tf_eps: float = 1e-8):
         super().__init__(params, lr=lr, betas=betas, fused=True)
+        # Or else Lightning refuses to clip gradients in mixed precision, as a fused step may divide
+        # by the loss scale itself. Where there is one, the scaler divides before clipping instead.
+        self._step_supports_amp_scaling = False
         for group in self.param_groups:
             group.setdefault("tf_eps", tf_eps)
 

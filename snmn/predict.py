@@ -27,6 +27,9 @@ from snmn.model import SNMN, SNMNOutput
 from snmn.trace import Step, Trace, trace
 from snmn.vocabulary import encode, tokenise
 
+# For others, such as PostScript, Pillow would start programs that read the file.
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
 
 @dataclass
 class Result:
@@ -174,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--figure", metavar="FILE", help="write a picture of the steps")
     given = parser.parse_args(arguments)
     try:
-        with Image.open(given.image) as file:
+        with Image.open(given.image, formats=IMAGE_FORMATS) as file:
             image = file.copy()
         predictor = Predictor(given.checkpoint or bundled_path(given.model))
         result = predictor(image, given.question)
@@ -182,6 +185,8 @@ def main(arguments: list[str] | None = None) -> None:
         if given.figure:
             result.save(given.figure)
             print(f"figure: {given.figure}")
+    except Image.DecompressionBombError as error:
+        sys.exit(f"snmn.predict: {given.image}: {error}")
     except (CheckpointError, BackboneError, ValueError, OSError) as error:
         sys.exit(f"snmn.predict: {error}")
 

@@ -4,18 +4,15 @@ Without layouts, training falls into poor minima now and then: the published res
 training are the best of four runs (the paper's section 4.1), by accuracy on validation.
 """
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from snmn.boxes import IOU_THRESHOLD, box_iou
-from snmn.files import replacing
 from snmn.imdb import Imdb
 
 # Knowing the question alone gives a little more than the best constant answers.
@@ -43,7 +40,7 @@ class Run:
 
 
 class ScoreHistory(pl.Callback):
-    """Keeps val/score of every validation, by step."""
+    """Keeps val/score of every validation, by step, in checkpoints too."""
 
     def __init__(self):
         self.scores: dict[int, float] = {}
@@ -52,6 +49,14 @@ class ScoreHistory(pl.Callback):
         """Keep this validation's."""
         if "val/score" in trainer.callback_metrics:
             self.scores[pl_module.iteration] = trainer.callback_metrics["val/score"].item()
+
+    def state_dict(self) -> dict[str, dict[int, float]]:
+        """What a checkpoint keeps of it."""
+        return {"scores": dict(self.scores)}
+
+    def load_state_dict(self, state_dict: dict[str, dict[int, float]]) -> None:
+        """Go on from a checkpoint's."""
+        self.scores.update(state_dict["scores"])
 
 
 def prior_score(imdbs: Mapping[str, Imdb]) -> float:
@@ -100,12 +105,6 @@ def summary(runs: Sequence[Run], *, prior: float) -> dict:
         "prior": prior,
         "runs": [asdict(run) | {"best": run.best} for run in runs],
     }
-
-
-def write_summary(path: Path, runs: Sequence[Run], *, prior: float) -> None:
-    """Write restarts.json."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(summary(runs, prior=prior), indent=2) + "\n")
 
 
 def report(runs: Sequence[Run], *, prior: float) -> str:

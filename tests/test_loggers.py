@@ -135,7 +135,7 @@ def test_tensorboard(tiny, csv_log):
 def test_no_log(tiny, capsys):
     folder = run_training(tiny, "silent", "--logger", "none")
     assert "logging nothing" in capsys.readouterr().out
-    assert {path.suffix for path in folder.iterdir()} == {".ckpt"}
+    assert {path.suffix for path in folder.glob("[!.]*")} == {".ckpt"}
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

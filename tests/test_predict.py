@@ -1,5 +1,7 @@
 """Asking from Python and on the command line: the same as the demo and the model itself."""
 
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,14 @@ def test_command(results, tmp_path, capsys):
 def test_command_names_what_is_wrong(tmp_path):
     with pytest.raises(SystemExit, match="snmn.predict: .*nowhere.png"):
         main([str(tmp_path / "nowhere.png"), "How many cubes are there?"])
+
+
+def test_command_starts_no_program_for_a_picture(tmp_path, monkeypatch):
+    """PostScript would be run by Ghostscript, whatever the file is called."""
+    path = tmp_path / "scene.png"
+    Image.new("RGB", (8, 8)).save(path, format="EPS")
+    started = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *a, **k: started.append(a))
+    with pytest.raises(SystemExit, match=r"snmn\.predict: .*scene\.png"):
+        main([str(path), "How many cubes are there?"])
+    assert not started

@@ -1,6 +1,10 @@
 """Several runs of one experiment, and train.py's other options."""
 
 import json
+import os
+import re
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +14,12 @@ import torch
 import train
 from snmn.checkpoint import read_checkpoint
 from snmn.imdb import Imdb
+from snmn.interrupt import Interrupted
+from snmn.restart_series import SeriesError, newest_whole
 from snmn.restarts import Run, collapse, prior_score, report, summary
 from snmn.training import SNMNTraining
 from snmn.vocabulary import ANSWER_INDEX
+from tests.killing import run_and_kill
 from tests.tiny_experiment import write_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +71,120 @@ def test_the_best_of_several_runs_is_kept(tiny, capsys, monkeypatch):
     ends = [read_checkpoint(path / "last.ckpt") for path in (folder / "seed-5", alone)]
     assert ends[0]["hyper_parameters"]["seed"] == 5
     torch.testing.assert_close(ends[0]["state_dict"], ends[1]["state_dict"], rtol=0, atol=0)
+
+
+SERIES = ("--restarts", 2, "--logger", "none")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny):
+    """The folder of two restarts that nothing happened to, moved aside."""
+    folder = run_training(tiny, "series", *SERIES)
+    return folder.rename(folder.with_name("undisturbed"))
+
+
+def check_same(folder, undisturbed):
+    """The same record, and bit for bit the same weights."""
+    records = [json.loads((path / "restarts.json").read_text()) for path in (folder, undisturbed)]
+    assert records[0] == records[1]
+    for name in ("best.ckpt", "seed-3/last.ckpt", "seed-4/last.ckpt"):
+        ends = [read_checkpoint(path / name) for path in (folder, undisturbed)]
+        assert ends[0]["global_step"] == ends[1]["global_step"]
+        for part in ("state_dict", "ema_state_dict"):
+            torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
+
+
+def test_the_same_command_goes_on_after_kills(tiny, undisturbed):
+    folder = tiny[0] / "runs" / "series"
+
+    def work():
+        run_training(tiny, "series", *SERIES)
+
+    shutil.rmtree(folder, ignore_errors=True)
+    total = run_and_kill(work)
+    check_same(folder, undisturbed)
+    for share in (0.3, 0.55, 0.85, 0.97):
+        shutil.rmtree(folder)
+        assert run_and_kill(work, at=int(share * total)) == int(share * total)
+        begun = json.loads((folder / "restarts.json").read_text())
+        assert begun["seeds"] == [3, 4] and begun["settings"]["EXP_NAME"] == "series"
+        run_and_kill(work)
+        check_same(folder, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        # Killed: in the second run's middle; after its validation; after its last step; between
+        # best and last checkpoint of the last validation; and in step 4, before it is validated.
+        ("best-*", "step=00000004*", "last*"),
+        ("step=00000004*", "last*"),
+        ("best-*",),
+        ("last*",),
+        ("best-*", "last*"),
+    ],
+)
+def test_a_run_goes_on_from_what_a_kill_has_left(tiny, undisturbed, lost):
+    folder = tiny[0] / "runs" / "series"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(undisturbed, folder)
+    (folder / "best.ckpt").unlink()
+    record = json.loads((folder / "restarts.json").read_text())
+    del record["runs"][1]
+    (folder / "restarts.json").write_text(json.dumps(record))
+    for pattern in lost:
+        for path in (folder / "seed-4").glob(pattern):
+            path.unlink()
+    (folder / "seed-4" / "damaged.ckpt").write_text("no checkpoint")
+    finished = (folder / "seed-3" / "last.ckpt").stat().st_mtime_ns
+    run_training(tiny, "series", *SERIES)
+    check_same(folder, undisturbed)
+    assert (folder / "seed-3" / "last.ckpt").stat().st_mtime_ns == finished
+
+
+def test_a_checkpoint_before_the_validation_of_its_step_is_not_gone_on_from(undisturbed):
+    found = newest_whole(undisturbed / "seed-4", updates=1, interval=2)
+    assert found[1]["global_step"] == 4
+    early = read_checkpoint(undisturbed / "seed-4" / "step=00000004.ckpt")
+    assert list(early["callbacks"]["ScoreHistory"]["scores"]) == [2]
+    assert found[0].name != "step=00000004.ckpt"
+    assert newest_whole(undisturbed / "nowhere", updates=1, interval=2) is None
+
+
+def test_ctrl_c_is_gone_on_from_by_the_same_command(tiny, undisturbed, monkeypatch):
+    folder, step = tiny[0] / "runs" / "series", SNMNTraining.training_step
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def stopping(module, batch, index):
+        if module.hparams.seed == 4 and module.global_step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(module, batch, index)
+
+    monkeypatch.setattr(SNMNTraining, "training_step", stopping)
+    with pytest.raises(Interrupted, match="stopped; the same command goes on"):
+        run_training(tiny, "series", *SERIES)
+    monkeypatch.undo()
+    assert read_checkpoint(folder / "seed-4" / "last.ckpt")["global_step"] == 3
+    run_training(tiny, "series", *SERIES)
+    check_same(folder, undisturbed)
+
+
+def test_another_series_in_the_folder_is_refused(tiny, undisturbed):
+    folder = tiny[0] / "runs" / "series"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(undisturbed, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    message = re.escape(f"{folder}/restarts.json: begun with TRAIN.MAX_ITER 4, not 5; go on with")
+    with pytest.raises(SeriesError, match=message):
+        run_training(tiny, "series", *SERIES, "TRAIN.MAX_ITER", 5)
+    with pytest.raises(SeriesError, match=r"begun with seeds \[3, 4\], not \[3, 4, 5\]"):
+        run_training(tiny, "series", "--restarts", 3)
+    with pytest.raises(SeriesError, match="begun with --precision 32-true, not bf16-mixed"):
+        run_training(tiny, "series", *SERIES, "--precision", "bf16-mixed")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    (folder / "restarts.json").write_text('{"runs": []}')
+    with pytest.raises(SeriesError, match="not the record of runs that can be gone on with"):
+        run_training(tiny, "series", *SERIES)
 
 
 def test_runs_that_learnt_nothing_are_collapsed():

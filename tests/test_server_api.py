@@ -237,12 +237,18 @@ def cut(data):
         (image_bytes((1500, 1400), "JPEG"), 413, "too_many_pixels"),
     ],
 )
-def test_bad_images_are_refused(client, data, status, code):
-    response = post(client, {"question": QUESTION}, image=("a", data, "image/png"))
-    if status is None:  # Decoders differ in whether the header of such a file can be read.
-        assert response.status_code in (415, 422)
-    else:
-        refused(response, status, code)
+def test_bad_images_are_refused(client, data, status, code, reliability):
+    row = reliability(
+        "Demo: uploads that are no images, damaged, or of no use",
+        caused="one of each kind sent",
+        sees="one sentence on what is wrong with the image",
+    )
+    with row.attempt():
+        response = post(client, {"question": QUESTION}, image=("a", data, "image/png"))
+        if status is None:  # Decoders differ in whether the header of such a file can be read.
+            assert response.status_code in (415, 422)
+        else:
+            refused(response, status, code)
 
 
 def huge_png(side=20_000) -> bytes:
@@ -260,30 +266,44 @@ def huge_png(side=20_000) -> bytes:
     )
 
 
-def test_a_huge_image_is_refused_before_it_is_decoded(client, monkeypatch):
+def test_a_huge_image_is_refused_before_it_is_decoded(client, monkeypatch, reliability):
     def decode(*_):
         raise AssertionError("decoded")
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
-    response = post(client, {"question": QUESTION}, image=("a.png", huge_png(), "image/png"))
-    refused(response, 413, "too_many_pixels")
-
-
-def test_a_large_body_is_refused_and_the_server_keeps_serving(client):
-    body = b"\0" * 50_000_000
-    response = post(client, {"question": QUESTION}, image=("a.png", body, "image/png"))
-    assert "8 MB" in refused(response, 413, "too_large")["detail"]
-
-    def chunks():  # Without a Content-Length.
-        for _ in range(10):
-            yield b"\0" * 1_000_000
-
-    refused(
-        client.post("/api/predict", content=chunks(), headers={"content-type": "application/json"}),
-        413,
-        "too_large",
+    row = reliability(
+        "Demo: decompression bomb",
+        caused="a PNG of 50 KB with 400 megapixels sent",
+        sees='"too many pixels"; it is never decoded',
     )
-    assert post(client).status_code == 200
+    with row.attempt():
+        response = post(client, {"question": QUESTION}, image=("a.png", huge_png(), "image/png"))
+        refused(response, 413, "too_many_pixels")
+
+
+def test_a_large_body_is_refused_and_the_server_keeps_serving(client, reliability):
+    row = reliability(
+        "Demo: requests larger than the limit",
+        caused="50 MB sent, and 10 MB of unannounced length",
+        sees='"larger than 8 MB"; others are served',
+    )
+    with row.attempt():
+        body = b"\0" * 50_000_000
+        response = post(client, {"question": QUESTION}, image=("a.png", body, "image/png"))
+        assert "8 MB" in refused(response, 413, "too_large")["detail"]
+
+        def chunks():  # Without a Content-Length.
+            for _ in range(10):
+                yield b"\0" * 1_000_000
+
+        refused(
+            client.post(
+                "/api/predict", content=chunks(), headers={"content-type": "application/json"}
+            ),
+            413,
+            "too_large",
+        )
+        assert post(client).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -298,8 +318,14 @@ def test_a_large_body_is_refused_and_the_server_keeps_serving(client):
         ({"image": "text"}, 422, "not_a_file"),
     ],
 )
-def test_wrong_fields_are_refused(client, changes, status, code):
-    refused(post(client, ASK | changes), status, code)
+def test_wrong_fields_are_refused(client, changes, status, code, reliability):
+    row = reliability(
+        "Demo: wrong fields, names with paths in them",
+        caused="names of models and samples that lead out of their folders; unknown, false fields",
+        sees="one sentence that names the field, model or sample",
+    )
+    with row.attempt():
+        refused(post(client, ASK | changes), status, code)
 
 
 def test_other_wrong_bodies_are_refused(client):
@@ -322,7 +348,7 @@ def test_other_wrong_bodies_are_refused(client):
     refused(client.get("/nowhere"), 404, "http")
 
 
-def test_a_slow_body_is_refused(models):
+def test_a_slow_body_is_refused(models, reliability):
     import anyio
     import httpx
 
@@ -337,11 +363,17 @@ def test_a_slow_body_is_refused(models):
             kind = {"content-type": "application/json"}
             return await client.post("/api/predict", content=drip(), headers=kind)
 
-    app = create_app(settings(models, upload_seconds=0.3))
-    refused(anyio.run(ask, app), 408, "slow")
+    row = reliability(
+        "Demo: slow upload",
+        caused="a body of which one byte comes at a time",
+        sees="408 after SNMN_UPLOAD_SECONDS",
+    )
+    with row.attempt():
+        app = create_app(settings(models, upload_seconds=0.3))
+        refused(anyio.run(ask, app), 408, "slow")
 
 
-def test_a_client_that_leaves_in_the_middle_is_no_error(models):
+def test_a_client_that_leaves_in_the_middle_is_no_error(models, reliability):
     import anyio
 
     arriving = [
@@ -359,31 +391,49 @@ def test_a_client_that_leaves_in_the_middle_is_no_error(models):
     headers = [(b"host", b"demo"), (b"content-type", b"application/json")]
     scope = {"type": "http", "method": "POST", "path": "/api/predict", "headers": headers}
     scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http"}
-    anyio.run(create_app(settings(models)), scope, receive, send)
-    assert sent[0]["status"] == 400
+    row = reliability(
+        "Demo: client leaves",
+        caused="connection closed in the middle of a request",
+        sees="nothing; nothing is logged as an error",
+    )
+    with row.attempt():
+        anyio.run(create_app(settings(models)), scope, receive, send)
+        assert sent[0]["status"] == 400
 
 
-def test_more_than_may_wait_are_refused(models):
-    app = create_app(settings(models))
-    with TestClient(app) as client:
-        assert post(client).status_code == 200
-        app.state.engine._waiting = 1000
-        response = post(client)
-        refused(response, 429, "busy")
-        assert response.headers["retry-after"] == "1"
+def test_more_than_may_wait_are_refused(models, reliability):
+    row = reliability(
+        "Demo: more questions than may wait",
+        caused="a full queue",
+        sees='"busy", 429, and when to come again',
+    )
+    with row.attempt():
+        app = create_app(settings(models))
+        with TestClient(app) as client:
+            assert post(client).status_code == 200
+            app.state.engine._waiting = 1000
+            response = post(client)
+            refused(response, 429, "busy")
+            assert response.headers["retry-after"] == "1"
 
 
-def test_a_damaged_checkpoint_does_not_stop_the_others(models, tmp_path):
-    write_models(tmp_path, ["vqa_scratch"])
-    (tmp_path / "vqa_gt_layout.ckpt").write_bytes(b"nonsense")
-    write_models(tmp_path, ["loc_gt_layout"], card={"features": "resnet101_c4"})
-    with TestClient(create_app(settings(tmp_path))) as client:
-        assert post(client, {**ASK, "model": "vqa_scratch"}).status_code == 200
-        for name in ("vqa_gt_layout", "loc_gt_layout"):
-            body = refused(post(client, {**ASK, "model": name}), 409, "not_ready")
-            assert "log" in body["detail"] and str(tmp_path) not in body["detail"]
-        assert post(client).json()["model"] == "vqa_scratch"
-        assert client.get("/healthz").json() == {"status": "ok", "ready": ["vqa_scratch"]}
+def test_a_damaged_checkpoint_does_not_stop_the_others(models, tmp_path, reliability):
+    row = reliability(
+        "Demo: a damaged checkpoint, a wrong card",
+        caused="text in place of a checkpoint; a card that names another backbone",
+        sees="these models cannot be chosen, all others answer",
+    )
+    with row.attempt():
+        write_models(tmp_path, ["vqa_scratch"])
+        (tmp_path / "vqa_gt_layout.ckpt").write_bytes(b"nonsense")
+        write_models(tmp_path, ["loc_gt_layout"], card={"features": "resnet101_c4"})
+        with TestClient(create_app(settings(tmp_path))) as client:
+            assert post(client, {**ASK, "model": "vqa_scratch"}).status_code == 200
+            for name in ("vqa_gt_layout", "loc_gt_layout"):
+                body = refused(post(client, {**ASK, "model": name}), 409, "not_ready")
+                assert "log" in body["detail"] and str(tmp_path) not in body["detail"]
+            assert post(client).json()["model"] == "vqa_scratch"
+            assert client.get("/healthz").json() == {"status": "ok", "ready": ["vqa_scratch"]}
 
 
 def test_an_empty_folder_serves_the_page(tmp_path):
@@ -426,9 +476,15 @@ def test_what_cards_say_is_escaped(tmp_path):
     assert "<img src=x>" not in page and "&lt;img src=x&gt;" in page
 
 
-def test_paths_do_not_leave_their_folders(client):
-    for path in ("/static/../main.py", "/static/%2e%2e/main.py", "/samples/..%2f..%2fmain.py"):
-        assert client.get(path).status_code == 404
+def test_paths_do_not_leave_their_folders(client, reliability):
+    row = reliability(
+        "Demo: path traversal",
+        caused="addresses with `..`, plain and encoded",
+        sees="404",
+    )
+    with row.attempt():
+        for path in ("/static/../main.py", "/static/%2e%2e/main.py", "/samples/..%2f..%2fmain.py"):
+            assert client.get(path).status_code == 404
 
 
 def test_settings_come_from_the_environment(tmp_path):

@@ -67,27 +67,39 @@ def test_a_download_is_whole_and_tells_its_progress(web, tmp_path):
         ("/absent", "404"),
     ],
 )
-def test_a_failed_download_leaves_nothing_behind(web, tmp_path, path, message):
+def test_a_failed_download_leaves_nothing_behind(web, tmp_path, path, message, reliability):
     address, folder = web
     (folder / "model").write_bytes(b"tampered")
     here = tmp_path / "here"
     here.mkdir()
-    with pytest.raises(DownloadError, match=message):
-        download(address + path, sha256(b"true"), here / "model.ckpt")
-    assert list(here.iterdir()) == []
-    (here / "model.ckpt").write_bytes(b"older")
-    with pytest.raises(DownloadError):
-        download(address + path, sha256(b"true"), here / "model.ckpt")
-    assert (here / "model.ckpt").read_bytes() == b"older"
+    row = reliability(
+        "Demo: a download that fails",
+        caused="other bytes than announced, a connection that ends early, no such file",
+        sees="one sentence; an older file stays, no part of the new one is left",
+    )
+    with row.attempt():
+        with pytest.raises(DownloadError, match=message):
+            download(address + path, sha256(b"true"), here / "model.ckpt")
+        assert list(here.iterdir()) == []
+        (here / "model.ckpt").write_bytes(b"older")
+        with pytest.raises(DownloadError):
+            download(address + path, sha256(b"true"), here / "model.ckpt")
+        assert (here / "model.ckpt").read_bytes() == b"older"
 
 
-def test_only_web_addresses_are_fetched(tmp_path):
+def test_only_web_addresses_are_fetched(tmp_path, reliability):
     secret = tmp_path / "secret"
     secret.write_bytes(b"x")
-    with pytest.raises(DownloadError, match="not a web address"):
-        download(secret.as_uri(), sha256(b"x"), tmp_path / "model.ckpt")
-    with pytest.raises(DownloadError, match="cannot be downloaded"):
-        download("http://127.0.0.1:9/model", sha256(b"x"), tmp_path / "model.ckpt")
+    row = reliability(
+        "Demo: a card that names a local file for download",
+        caused="an address that begins with `file:`",
+        sees="one sentence; the file is not read",
+    )
+    with row.attempt():
+        with pytest.raises(DownloadError, match="not a web address"):
+            download(secret.as_uri(), sha256(b"x"), tmp_path / "model.ckpt")
+        with pytest.raises(DownloadError, match="cannot be downloaded"):
+            download("http://127.0.0.1:9/model", sha256(b"x"), tmp_path / "model.ckpt")
 
 
 def until(client, state):

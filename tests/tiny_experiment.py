@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import torch
 
 from clevr_prep.layouts import expert_layout
 from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.synthetic.questions import generate_questions
 from clevr_prep.synthetic.scene_masks import ATTRIBUTES as LOOKS
 from clevr_prep.synthetic.scenes import sample_scene
+from snmn.checkpoint import read_checkpoint
 from snmn.feature_store import FeatureWriter
 from snmn.imdb_writer import ImdbWriter
 from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX, encode
@@ -117,3 +119,11 @@ def overrides(root) -> list[str]:
         "TEST.BATCH_SIZE": 7,
     }
     return [text for key, value in settings.items() for text in (key, str(value))]
+
+
+def same_weights(path, other):
+    """Two checkpoints hold the same training, bit for bit."""
+    first, second = read_checkpoint(path), read_checkpoint(other)
+    assert first["global_step"] == second["global_step"]
+    for part in ("state_dict", "ema_state_dict", "optimizer_states"):
+        torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from snmn.torch_file import TorchFileError, read_torch_file
+
 # (mean, standard deviation) of red, green, blue on the 0..255 scale.
 PREPROCESS = {
     # Statistics of ImageNet, as torchvision's weights expect them.
@@ -48,12 +50,11 @@ def state_sha256(module: nn.Module) -> str:
 def load_state(path: str | Path) -> dict[str, Tensor]:
     """State dict from a file, read without unpickling code; BackboneError if it is none."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch_file(path)
     except FileNotFoundError as error:
         raise BackboneError(f"no weights file {path}") from error
-    except Exception as error:  # torch.load raises many kinds for a file that is not its own.
-        reason = str(error).split("\n")[0]
-        raise BackboneError(f"{path} is not a readable state dict: {reason}") from error
+    except TorchFileError as error:
+        raise BackboneError(f"{path} is not a readable state dict: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BackboneError(f"{path} is not a state dict (names to tensors)")
     return state

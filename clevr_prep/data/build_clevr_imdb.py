@@ -11,7 +11,6 @@ each image is read from ``ROOT/images/<split>``.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,9 +32,16 @@ from clevr_prep.data.question_files import (  # noqa: E402
 from clevr_prep.encoding import ProgramFacts, QuestionEncoder  # noqa: E402
 from clevr_prep.json_stream import JsonArray, JsonStreamError  # noqa: E402
 from clevr_prep.layouts import expert_layout  # noqa: E402
-from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES  # noqa: E402
+from clevr_prep.synthetic.programs import (  # noqa: E402
+    QUESTION_TYPES,
+    REFERRING_TYPES,
+    ProgramError,
+)
 from snmn.imdb import Imdb, ImdbError  # noqa: E402
+from snmn.imdb_check import is_filename  # noqa: E402
 from snmn.imdb_writer import ImdbWriter  # noqa: E402
+from snmn.locks import lock_file  # noqa: E402
+from snmn.plain_yaml import shown  # noqa: E402
 from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
 
 DEFAULT_OUT = REPOSITORY / "clevr_prep" / "data" / "imdb"
@@ -64,11 +70,19 @@ def _with_layouts(
         layout = next(layouts, missing)
         if layout is missing:
             raise mismatch
-        if position % _CHECK_EVERY == 0 and layout != expert_layout(question["program"]):
+        if position % _CHECK_EVERY == 0 and not _is_expert(layout, question):
             raise mismatch
         yield question, layout
     if next(layouts, missing) is not missing:
         raise mismatch
+
+
+def _is_expert(layout, question) -> bool:
+    """Whether a layout is that of a question's program; a broken question is told later."""
+    try:
+        return layout == expert_layout(question["program"])
+    except (LookupError, TypeError, ProgramError):
+        return True
 
 
 class _ImageSizes:
@@ -91,21 +105,44 @@ class _ImageSizes:
         return self._known[filename]
 
 
+def _is_layout(layout) -> bool:
+    names = isinstance(layout, list) and all(isinstance(module, str) for module in layout)
+    return names and MODULE_INDEX.keys() >= set(layout)
+
+
 def _check_box(box, image_size: tuple[int, int]) -> None:
     numbers = isinstance(box, list) and all(type(side) in (int, float) for side in box)
-    if not numbers or len(box) != 4 or not all(map(math.isfinite, box)):
-        raise ValueError(f"its bbox must be [x, y, width, height] in pixels, not {box!r}")
+    if not numbers or len(box) != 4 or not all(abs(side) < 1e9 for side in box):
+        found = shown(repr(box))
+        raise ValueError(f"its bbox must be [x, y, width, height] in pixels, not {found}")
     (x, y, w, h), (width, height) = box, image_size
     if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
         raise ValueError(f"its bbox {box} is not within its image of {width} x {height} pixels")
 
 
-def _add(writer: ImdbWriter, encoder, facts, image_sizes, question, position, layout) -> None:
+def _check_types(question) -> None:
+    """Refuse a question whose parts are not of their kinds."""
+    if not isinstance(question, dict):
+        raise ValueError("it is not an object of names and values")
+    if not isinstance(question["question"], str):
+        raise ValueError("its question is not text")
+    name = question["image_filename"]
+    if not is_filename(name) or len(name.encode("utf-8")) > 255:
+        raise ValueError(f"its image_filename {shown(repr(name))} is no file name")
+    number = question.get("question_index", 0)
+    if type(number) is not int or not 0 <= number < 2**31:
+        raise ValueError(f"its question_index {shown(repr(number))} is no whole number from 0 on")
     answer = question.get("answer")
-    if answer is not None and answer not in ANSWER_INDEX:
-        raise ValueError(f"unknown answer {answer!r}")
-    program = question.get("program")
-    kind, depth = facts(program) if program else (None, None)
+    if answer is not None and not (isinstance(answer, str) and answer in ANSWER_INDEX):
+        raise ValueError(f"unknown answer {shown(repr(answer))}")
+
+
+def _add(writer: ImdbWriter, encoder, facts, image_sizes, question, position, layout) -> None:
+    _check_types(question)
+    answer, program = question.get("answer"), question.get("program")
+    kind, depth = (None, None) if program is None else facts(program)
+    if layout is not None and not _is_layout(layout):
+        raise ValueError("its layout is no list of modules; run get_ground_truth_layout.py again")
     if kind is not None and kind not in writer.question_types:
         raise ValueError(f"its program is one of {kind}, which does not belong in this split")
     size = image_sizes(question["image_filename"]) if image_sizes else None
@@ -173,20 +210,26 @@ def build_imdb(
     encoder, facts = QuestionEncoder(), ProgramFacts()
     image_sizes = _ImageSizes(data_dir / "images" / split) if is_loc(split) else None
     source = JsonArray(questions_file, "questions")
+    numbers: dict[int, int] = {}  # the question_index of each question
     with tqdm(
         total=source.size, desc=f"imdb of {split}", unit="B", unit_scale=True, disable=not progress
     ) as bar:
         for position, (question, layout) in enumerate(_with_layouts(source, layouts_file)):
             try:
                 _add(writer, encoder, facts, image_sizes, question, position, layout)
+                number = question.get("question_index", position)
+                if numbers.setdefault(number, position) != position:
+                    raise ValueError(
+                        f"its question_index {number} is also that of question {numbers[number]}"
+                    )
             except KeyError as error:
                 raise DatasetError(
                     f"{questions_file}: question {position} has no {error}"
                 ) from None
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 text = question.get("question") if isinstance(question, dict) else question
                 raise DatasetError(
-                    f"{questions_file}: question {position} ({text!r}): {error}"
+                    f"{questions_file}: question {position} ({shown(repr(text))}): {error}"
                 ) from None
             if position % _REFRESH_EVERY == 0:
                 bar.update(source.position - bar.n)
@@ -222,15 +265,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         root, splits = read_options(options)
         for split in splits:
-            print(
-                build_imdb(
-                    root,
-                    split,
-                    options.out / f"imdb_{split}.h5",
-                    max_words=options.max_words,
-                    max_steps=options.max_steps,
-                )
-            )
+            target = options.out / f"imdb_{split}.h5"
+            words, steps = options.max_words, options.max_steps
+            with lock_file(target):
+                print(build_imdb(root, split, target, max_words=words, max_steps=steps))
     except (DatasetError, JsonStreamError, ImdbError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

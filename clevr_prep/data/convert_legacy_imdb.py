@@ -2,13 +2,14 @@
 
     python clevr_prep/data/convert_legacy_imdb.py imdb_train.npy imdb_train.h5 --allow-pickle
 
-Such a file is a pickle: opening it runs whatever code its maker put in. So it is opened only with
---allow-pickle, for files whose maker you trust. The questions of CLEVR themselves are better had
-from its JSON files, with build_clevr_imdb.py: what the old files lack, question types and hops, is
-then known too.
+Such a file is a pickle, which can run code when it is opened. So it is opened only with
+--allow-pickle, and then by a reader that makes plain values and arrays and nothing else. The
+questions of CLEVR themselves are better had from its JSON files, with build_clevr_imdb.py: what the
+old files lack, question types and hops, is then known too.
 """
 
 import argparse
+import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -23,6 +24,7 @@ from clevr_prep.encoding import QuestionEncoder  # noqa: E402
 from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES  # noqa: E402
 from snmn.imdb import ImdbError  # noqa: E402
 from snmn.imdb_writer import ImdbWriter  # noqa: E402
+from snmn.locks import lock_file  # noqa: E402
 from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
 
 MAX_WORDS = 45
@@ -30,21 +32,47 @@ MAX_STEPS = 9
 IMAGE_SIZE = (480, 320)  # pixels, of all images of CLEVR and CLEVR-Ref; the old files lack it
 
 
+# What pickles of plain values and arrays name; numpy 2 says numpy._core for numpy.core.
+_NAMED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes plain values and arrays; whatever else a pickle names is refused, not run."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module.replace("numpy._core", "numpy.core"), name) not in _NAMED:
+            raise pickle.UnpicklingError(f"it holds {module}.{name}, which no imdb has")
+        return super().find_class(module, name)
+
+
 def read_pickled(path: Path, *, allow_pickle: bool) -> list[Mapping]:
-    """The entries of a pickled imdb. Opening one RUNS CODE that the file brings along.
+    """The entries of a pickled imdb, without running code that the file brings along.
 
     Raises ImdbError when that is not allowed, or the file is no pickled imdb.
     """
     if not allow_pickle:
         raise ImdbError(
-            f"{path} is a pickle, and opening it runs whatever code its maker put in: give "
-            "--allow-pickle if you trust them, or make an imdb from CLEVR's JSON files with "
-            "build_clevr_imdb.py"
+            f"{path} is a pickle, which can hold code: give --allow-pickle if you trust who made "
+            "it, or make an imdb from CLEVR's JSON files with build_clevr_imdb.py"
         )
     try:
-        entries = np.load(path, allow_pickle=True).tolist()
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise ValueError(f"a .npy file of version {version}")
+            _, _, dtype = np.lib.format.read_array_header_1_0(file)
+            entries = _PlainUnpickler(file).load() if dtype.hasobject else None
     except Exception as error:  # A pickle can fail in any way.
         raise ImdbError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    entries = entries.tolist() if isinstance(entries, np.ndarray) else None
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise ImdbError(f"{path} is not a pickled imdb, which is a list of one dict a question")
     return entries
@@ -109,12 +137,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--allow-pickle",
         action="store_true",
-        help="open the file although that RUNS any code its maker put in; for trusted files only",
+        help="open the file although it is a pickle; for files of makers you trust",
     )
     args = parser.parse_args(argv)
     try:
-        count = convert(args.source, args.target, allow_pickle=args.allow_pickle)
-    except ImdbError as error:
+        with lock_file(args.target):
+            count = convert(args.source, args.target, allow_pickle=args.allow_pickle)
+    except (ImdbError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"wrote {count} questions to {args.target}")

@@ -29,6 +29,7 @@ from clevr_prep.json_stream import JsonArray, JsonStreamError  # noqa: E402
 from clevr_prep.layouts import expert_layout  # noqa: E402
 from clevr_prep.synthetic.programs import ProgramError  # noqa: E402
 from snmn.files import partial_path, put_in_place  # noqa: E402
+from snmn.locks import lock_file  # noqa: E402
 
 _REFRESH_EVERY = 1000
 
@@ -93,7 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         root, splits = read_options(parser.parse_args(arguments))
         for split in splits:
-            target = write_layouts(root, split)
+            with lock_file(layouts_path(root, split)):
+                target = write_layouts(root, split)
             if target is None:
                 print(f"{split}: its questions have no programs, so no layouts; skipped")
             else:

@@ -12,7 +12,7 @@ from clevr_prep.backbones.base import state_sha256
 from clevr_prep.backbones.cellnet import CellNet, load_cellnet
 from clevr_prep.pretraining.data import SceneCells
 from clevr_prep.pretraining.evaluate import normalise
-from snmn.files import replacing
+from snmn.torch_file import write_torch_file
 
 # Features that hardly ever fire must not be blown up: no feature is scaled by more than this many
 # times what the mean feature is.
@@ -55,8 +55,7 @@ def export_weights(network: CellNet, pairs: Sequence[tuple[Path, dict]], folder:
     network.rescale_features(scale)
     path = folder / "cellnet.pt"
     state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    with replacing(path) as partial:
-        torch.save(state, partial)
+    write_torch_file(path, state)
     path.with_suffix(".json").unlink(missing_ok=True)
     record(
         path,

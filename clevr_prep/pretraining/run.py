@@ -15,7 +15,7 @@ from clevr_prep.backbones.cellnet import STAGES, CellNet
 from clevr_prep.pretraining.data import AugmentedSceneCells, batches
 from clevr_prep.pretraining.evaluate import normalise
 from clevr_prep.pretraining.loss import cell_losses, total
-from snmn.files import replacing
+from snmn.torch_file import TorchFileError, read_torch_file, write_torch_file
 
 WARM_UP = 0.03
 FINAL_LR = 0.01
@@ -127,9 +127,9 @@ class TrainingRun:
 
     def _resume(self) -> None:
         try:
-            state = torch.load(self._checkpoint, weights_only=True)
+            state = read_torch_file(self._checkpoint)
             settings, self.step = state["settings"], state["step"]
-        except Exception as error:  # torch.load raises many kinds for a file that is not its own.
+        except (TorchFileError, KeyError, TypeError) as error:
             raise BackboneError(f"{self._checkpoint} is damaged: {error}") from error
         if settings != self.settings:
             raise BackboneError(
@@ -141,8 +141,7 @@ class TrainingRun:
     def _save(self) -> None:
         state = {"settings": self.settings, "step": self.step}
         state |= {name: part.state_dict() for name, part in self._parts.items()}
-        with replacing(self._checkpoint) as partial:
-            torch.save(state, partial)
+        write_torch_file(self._checkpoint, state)
 
     def _log(self, losses: dict[str, float]) -> None:
         path = self.folder / "log.csv"

@@ -6,7 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from .chunks import SPLITS, Settings, replace_file
+from snmn.files import replacing
+
+from .chunks import SPLITS, Settings
 from .contact_sheet import write_contact_sheet
 from .dataset import DatasetError, build_dataset
 from .report import report_text
@@ -59,18 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
         if workers < 1:
             raise ValueError(f"workers is {workers}, must be at least 1")
         reports = build_dataset(out, counts, Settings(**options), workers=workers)
+        print(report_text(reports))
+        with replacing(out / "report.json") as partial:
+            partial.write_text(json.dumps(reports, indent=1))
+        if reports:
+            sheet = out / "contact_sheet.png"
+            write_contact_sheet(out, next(iter(reports)), sheet)
+            print(f"look at {sheet}")
     except (DatasetError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130
-    print(report_text(reports))
-    replace_file(out / "report.json", lambda p: p.write_text(json.dumps(reports, indent=1)))
-    if reports:
-        sheet = out / "contact_sheet.png"
-        write_contact_sheet(out, next(iter(reports)), sheet)
-        print(f"look at {sheet}")
     return 0
 
 

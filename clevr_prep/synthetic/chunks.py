@@ -8,12 +8,13 @@ settings, the split and its images' numbers alone: never on which process makes 
 
 import gzip
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from snmn.files import replacing
 
 from .balance import AnswerBalance
 from .boxes import add_boxes, can_be_referred_to, visible_targets
@@ -83,16 +84,6 @@ def chunk_path(work: Path, split: str, start: int, stop: int) -> Path:
     return work / split / f"{start:06d}-{stop:06d}.json.gz"
 
 
-def replace_file(path: Path, write) -> None:
-    """Call write(temporary path), then give that file its name: whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _rng(settings: Settings, split: str, index: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([settings.seed, _ALL_SPLITS.index(split), index, purpose])
 
@@ -151,7 +142,8 @@ def make_chunk(out: Path, work: Path, settings: Settings, split: str, start: int
         path = out / "images" / split / scene["image_filename"]
         if not path.exists():
             image = Image.fromarray(render_scene(scene)[0])
-            replace_file(path, lambda p, image=image: image.save(p, "PNG", compress_level=4))
+            with replacing(path) as partial:
+                image.save(partial, "PNG", compress_level=4)
         scenes.append(scene)
         if settings.questions_per_image:
             drawn = _make_questions(settings, scene, _rng(settings, split, index, 1), balance)
@@ -159,8 +151,8 @@ def make_chunk(out: Path, work: Path, settings: Settings, split: str, start: int
             questions.extend(named | question for question in drawn)
         tick()
     content = json.dumps({"scenes": scenes, "questions": questions}).encode()
-    target = chunk_path(work, split, start, stop)
-    replace_file(target, lambda p: p.write_bytes(gzip.compress(content, 5, mtime=0)))
+    with replacing(chunk_path(work, split, start, stop)) as partial:
+        partial.write_bytes(gzip.compress(content, 5, mtime=0))
 
 
 def read_chunk(path: Path) -> dict:

@@ -6,6 +6,7 @@ import numpy as np
 
 from clevr_prep.json_stream import JsonArray
 from clevr_prep.synthetic.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneError, members
+from snmn.imdb_check import is_filename
 
 _MOST_OBJECTS = 32  # bits of a row of relations
 
@@ -27,15 +28,28 @@ def _relation_masks(relationships: dict, count: int) -> list[list[int]]:
         if len(rows) != count or any(not 0 <= j < count for row in rows for j in row):
             raise ValueError(f"relationship {direction!r} does not fit {count} objects")
     return [
-        [sum(1 << j for j in relationships[d][index]) for d in DIRECTIONS] for index in range(count)
+        [sum(1 << j for j in set(relationships[d][index])) for d in DIRECTIONS]
+        for index in range(count)
     ]
 
 
-def _box_codes(objects: list[dict]) -> list[list[int]]:
+def _size_codes(render: dict) -> list[int]:
+    size = [render["width"], render["height"]]
+    if not all(type(side) is int and 0 < side < 1 << 16 for side in size):
+        raise ValueError(f"an image of {size[0]!r} x {size[1]!r} pixels")
+    return size
+
+
+def _box_codes(objects: list[dict], size: list[int]) -> list[list[int]]:
     """Box (zeros for none) and number of visible pixels of each object."""
     rows = [[*(thing["bbox"] or (0, 0, 0, 0)), thing["visible_pixels"]] for thing in objects]
     if any(len(row) != 5 or not all(type(number) is int for number in row) for row in rows):
         raise ValueError("an object's bbox must be [x, y, width, height] in whole pixels")
+    for x, y, w, h, pixels in rows:
+        empty = (x, y, w, h) == (0, 0, 0, 0)
+        fits = x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= size[0] and y + h <= size[1]
+        if not (fits or empty) or not 0 <= pixels < 1 << 31:
+            raise ValueError(f"an object's bbox {[x, y, w, h]} is not one in its image")
     return rows
 
 
@@ -60,15 +74,17 @@ class CompactScenes:
         values, relations, ends, seen, sizes = [], [], [0], [], []
         for number, scene in enumerate(JsonArray(path, "scenes")):
             try:
+                if not is_filename(scene["image_filename"]):
+                    raise ValueError("its image_filename is no file name")
                 self.filenames.append(scene["image_filename"])
                 values += _value_codes(scene["objects"])
                 relations += _relation_masks(scene["relationships"], len(scene["objects"]))
                 if boxes:
-                    seen += _box_codes(scene["objects"])
-                    sizes.append([scene["render"]["width"], scene["render"]["height"]])
+                    sizes.append(_size_codes(scene["render"]))
+                    seen += _box_codes(scene["objects"], sizes[-1])
             except KeyError as error:
                 raise SceneError(f"{path}: scene {number} has no {error}") from None
-            except (ValueError, TypeError) as error:
+            except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
                 raise SceneError(f"{path}: scene {number}: {error}") from None
             ends.append(len(values))
         if not self.filenames:

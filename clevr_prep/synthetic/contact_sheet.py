@@ -6,6 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from snmn.files import replacing
+
 COLUMNS, ROWS = 4, 6
 CELL, CAPTION, GAP = 240, 44, 8
 
@@ -60,4 +62,5 @@ def write_contact_sheet(root: Path, split: str, target: Path) -> None:
             answer = question.get("answer", "").upper()
             text = textwrap.wrap(f"{question['question']} {answer}", 46)
             draw.multiline_text((x, y + height + 2), "\n".join(text[:4]), "black", font, spacing=1)
-    sheet.save(target)
+    with replacing(target) as partial:
+        sheet.save(partial, "PNG")

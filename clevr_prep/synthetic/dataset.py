@@ -12,6 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from snmn.files import remove_partials, replacing
+from snmn.locks import lock_folder
+
 from ..workers import end_with_parent
 from .chunks import (
     CHUNK,
@@ -22,7 +25,6 @@ from .chunks import (
     make_chunk,
     make_scene,
     read_chunk,
-    replace_file,
 )
 from .renderer import render_scene
 from .report import Report
@@ -58,7 +60,10 @@ def _check_folder(out: Path, settings: Settings, counts: dict[str, int]) -> Path
             raise DatasetError(
                 f"{out} has {done} {split} images, {count} asked for: a split can only grow"
             )
-    work.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        # First of all: whatever happens from here on, the folder is known to be ours.
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(mine, indent=1))
     for split, count in counts.items():
         if count:
             (out / "images" / split).mkdir(parents=True, exist_ok=True)
@@ -66,8 +71,6 @@ def _check_folder(out: Path, settings: Settings, counts: dict[str, int]) -> Path
     for folder in ("scenes", "questions"):
         if folder == "scenes" or settings.questions_per_image:
             (out / folder).mkdir(exist_ok=True)
-    if not path.exists():
-        replace_file(path, lambda p: p.write_text(json.dumps(mine, indent=1)))
     return work
 
 
@@ -87,8 +90,8 @@ def _missing(out: Path, work: Path, counts: dict[str, int]) -> list[tuple[str, i
         if not count:
             continue
         folder = out / "images" / split
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink()
+        for place in (folder, work / split):
+            remove_partials(place)
         there = set(os.listdir(folder))
         for start, stop in _ranges(count):
             whole = all(image_name(split, i) in there for i in range(start, stop))
@@ -165,9 +168,9 @@ def _assemble(out: Path, work: Path, settings: Settings, split: str, count: int)
         files = {}
         for kind in kinds:
             target = out / kind / f"CLEVR_{split}_{kind}.json"
-            temporary = work / f"{target.name}.tmp"
-            files[kind] = (stack.enter_context(temporary.open("w")), temporary, target)
-            files[kind][0].write(f'{{"info": {json.dumps(info)}, "{kind}": [')
+            partial = stack.enter_context(replacing(target))
+            files[kind] = stack.enter_context(partial.open("w"))
+            files[kind].write(f'{{"info": {json.dumps(info)}, "{kind}": [')
         written = dict.fromkeys(kinds, 0)
         for start, stop in _ranges(count):
             path = chunk_path(work, split, start, stop)
@@ -182,18 +185,17 @@ def _assemble(out: Path, work: Path, settings: Settings, split: str, count: int)
                 for item in chunk[kind]:
                     if kind == "questions":
                         item = {"question_index": written[kind], **item}
-                    files[kind][0].write((",\n" if written[kind] else "\n") + json.dumps(item))
+                    files[kind].write((",\n" if written[kind] else "\n") + json.dumps(item))
                     written[kind] += 1
-        for file, _, _ in files.values():
+        for file in files.values():
             file.write("\n]}\n")
-    for _, temporary, target in files.values():
-        os.replace(temporary, target)
-    summary = report.summary()
-    marker = json.dumps({"images": count, "report": summary})
-    replace_file(work / f"{split}.json", lambda p: p.write_text(marker))
     for old in (work / split).glob("*.json.gz"):
         if old not in {chunk_path(work, split, *r) for r in _ranges(count)}:
             old.unlink()
+    summary = report.summary()
+    # Last, because it says that nothing is left to do.
+    with replacing(work / f"{split}.json") as partial:
+        partial.write_text(json.dumps({"images": count, "report": summary}))
     return summary
 
 
@@ -211,7 +213,8 @@ def build_dataset(
 
     A split with count 0 is left alone. What the folder already holds is kept, so an interrupted
     run goes on and a split can be enlarged. Returns the report of each split in `counts`.
-    Raises DatasetError when the folder belongs to other settings.
+    Raises DatasetError when the folder belongs to other settings, LockedError when another process
+    writes to it.
     """
     out = Path(out)
     unknown = sorted(set(counts) - set(SPLITS))
@@ -221,6 +224,11 @@ def build_dataset(
     for split, count in counts.items():
         if count < 0:
             raise ValueError(f"{split} is {count}, must be at least 0")
+    with lock_folder(out):
+        return _build(out, counts, settings, workers, progress)
+
+
+def _build(out, counts, settings, workers: int, progress: bool) -> dict[str, dict]:
     work = _check_folder(out, settings, counts)
     todo = _missing(out, work, counts)
     if todo:

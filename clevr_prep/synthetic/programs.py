@@ -55,6 +55,9 @@ for _attribute in ATTRIBUTES:
     }
 
 
+MOST_NODES = 250  # CLEVR's longest programs have 25
+
+
 class ProgramError(ValueError):
     """A program that is malformed, or that has no answer on the given scene."""
 
@@ -82,7 +85,7 @@ def _read_node(index: int, raw: dict, size: int) -> Node:
     function = raw.get("function", raw.get("type"))
     if function is None:
         raise _fail(index, "?", "has neither 'function' nor 'type'")
-    if function not in _SIGNATURES:
+    if not isinstance(function, str) or function not in _SIGNATURES:
         raise _fail(index, function, "unknown function")
     kinds, _, choices = _SIGNATURES[function]
     inputs = raw.get("inputs")
@@ -94,9 +97,11 @@ def _read_node(index: int, raw: dict, size: int) -> Node:
     if len(inputs) != len(kinds):
         raise _fail(index, function, f"takes {len(kinds)} inputs, got {len(inputs)}")
     for source in inputs:
-        if not isinstance(source, int) or not 0 <= source < size:
+        if type(source) is not int or not 0 <= source < size:
             raise _fail(index, function, f"input {source!r} is not a node of the program")
     values = raw.get("value_inputs", raw.get("side_inputs")) or ()
+    if not isinstance(values, (list, tuple)):
+        raise _fail(index, function, "its value inputs are not a list")
     if choices is None:
         if values:
             raise _fail(index, function, f"takes no value input, got {list(values)}")
@@ -114,8 +119,12 @@ def parse_program(program: Sequence[dict]) -> tuple[list[Node], list[int]]:
     Returns its nodes, and the indices of those the answer depends on, each after its inputs;
     the last one is the root. Raises ``ProgramError`` naming the node at fault.
     """
+    if not isinstance(program, (list, tuple)):
+        raise ProgramError(f"the program is no list of nodes but {type(program).__name__}")
     if not program:
         raise ProgramError("the program has no nodes")
+    if len(program) > MOST_NODES:
+        raise ProgramError(f"the program has {len(program)} nodes, at most {MOST_NODES} may be")
     nodes = [_read_node(i, raw, len(program)) for i, raw in enumerate(program)]
     used = {source for node in nodes for source in node.inputs}
     ends = [i for i in range(len(nodes)) if i not in used]
@@ -140,6 +149,9 @@ def parse_program(program: Sequence[dict]) -> tuple[list[Node], list[int]]:
             open_path.add(index)
             stack.append((index, True))
             stack.extend((source, False) for source in reversed(nodes[index].inputs))
+    for index, node in enumerate(nodes):
+        if index not in done and node.function != "scene":
+            raise _fail(index, node.function, "depends on itself (a cycle)")
     _check_kinds(nodes, order)
     return nodes, order
 
