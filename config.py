@@ -118,7 +118,6 @@ class Train:
     FRESH_SCENES_FILE_LOC: str = ""  # (ours) the same for new referring expressions
     FRESH_COUNTING: float = 1.0  # (ours) how many times as often new questions count, as CLEVR's do
     FRESH_PER_HOP: float = 1.0  # (ours) ... and ask about relations, for each of a question's hops
-    FRESH_SHARING: float = 1.0  # (ours) ... new expressions say what two objects have in common
     MAX_HOPS_SCHEDULE: list = field(default_factory=list)  # (ours) [[from step, hops], ...]
     NUM_WORKERS: int = 1  # (ours) processes that load data
     USE_GT_LAYOUT: bool = True
@@ -272,11 +271,6 @@ def check_training(config: Config) -> None:
             "TRAIN.FRESH_COUNTING and FRESH_PER_HOP are about questions made while training: give "
             "TRAIN.FRESH_SCENES_FILE, or leave them at 1"
         )
-    if train.FRESH_SHARING != 1 and not train.FRESH_SCENES_FILE_LOC:
-        raise ConfigError(
-            "TRAIN.FRESH_SHARING is about expressions made while training: give "
-            "TRAIN.FRESH_SCENES_FILE_LOC, or leave it at 1"
-        )
     if train.USE_SHARPEN_LOSS and train.SHARPEN_SCHEDULE_END < train.SHARPEN_SCHEDULE_BEGIN:
         raise ConfigError(
             "the sharpen schedule ends before it begins: make TRAIN.SHARPEN_SCHEDULE_END at "
@@ -308,7 +302,7 @@ def _check(config: Config) -> None:
     for key in ("BATCH_SIZE", "QUESTIONS_PER_IMAGE", "MAX_ITER", "LOG_INTERVAL", "VAL_INTERVAL"):
         if getattr(train, key) < 1:
             raise ConfigError(f"TRAIN.{key} must be at least 1, not {getattr(train, key)}")
-    for key in ("FRESH_COUNTING", "FRESH_PER_HOP", "FRESH_SHARING"):
+    for key in ("FRESH_COUNTING", "FRESH_PER_HOP"):
         if not getattr(train, key) > 0:
             raise ConfigError(f"TRAIN.{key} must be above 0, not {getattr(train, key)}")
     if config.TEST.BATCH_SIZE < 1:

@@ -109,7 +109,7 @@ def training_data(config: Config) -> dict[str, TaskData]:
     scenes = {"vqa": train.FRESH_SCENES_FILE, "loc": train.FRESH_SCENES_FILE_LOC}
     sources = {
         "vqa": partial(FreshQuestions, counting=train.FRESH_COUNTING, per_hop=train.FRESH_PER_HOP),
-        "loc": partial(FreshExpressions, sharing=train.FRESH_SHARING),
+        "loc": FreshExpressions,
     }
     data = {}
     for task, (features, questions) in stored_data(config, train).items():

@@ -120,18 +120,6 @@ def test_counting_and_relations_more_often(scenes_file):
     assert further > hops + 0.3
 
 
-def test_what_objects_share_more_often(loc_file):
-    def share(**mix):
-        source = FreshExpressions(loc_file, **mix)
-        drawn = np.concatenate([source.draw(i, 60, rng(i), 0).question_type for i in source.images])
-        return (np.array(source.question_types)[drawn] == "ref_same").mean()
-
-    # A seventh as a rule; six times the weight make that 6 / 12.
-    usual, more = share(), share(sharing=6)
-    assert 0.05 < usual < 0.22
-    assert more > usual + 0.15
-
-
 def test_layouts_beyond_the_model_are_an_error(scenes_file):
     assert FreshQuestions(scenes_file, steps=12).draw(0, 5, rng(0), 0).layout.shape == (5, 12)
     with pytest.raises(LayoutError, match="the model only 2"):

@@ -21,13 +21,12 @@ _FAMILIES = 30  # families tried in vain before variety is given up for once
 
 
 @cache
-def _choices(max_hops: int | None, sharing: float) -> tuple[list[int], list[float]]:
+def _choices(max_hops: int | None) -> tuple[list[int], list[float]]:
     families = EXPRESSION_FAMILIES
     kept = [i for i, f in enumerate(families) if max_hops is None or f.hops <= max_hops]
     if not kept:
         raise ValueError(f"max_hops must be at least 0, got {max_hops}")
-    factors = [sharing if families[i].shape[1][0] == "same" else 1.0 for i in kept]
-    return kept, [families[i].weight * f for i, f in zip(kept, factors, strict=True)]
+    return kept, [families[i].weight for i in kept]
 
 
 def generate_expressions(
@@ -37,13 +36,11 @@ def generate_expressions(
     rng: np.random.Generator,
     *,
     max_hops: int | None = None,
-    sharing: float = 1.0,
 ) -> list[dict]:
     """Make referring expressions about a CLEVR scene, with programs.
 
     ``targets`` are the objects that may be meant; all are meant about equally often, as far as
-    there is something to say about them. ``max_hops`` leaves out families with more hops;
-    ``sharing`` multiplies how often it is said what an object has in common with another.
+    there is something to say about them. ``max_hops`` leaves out families with more hops.
     The same scene, arguments and state of ``rng`` give the same expressions.
 
     Returns dictionaries with ``question`` (the text), ``program``, ``question_family_index`` and
@@ -55,7 +52,7 @@ def generate_expressions(
     sampler = ExpressionSampler(SceneMasks(scene), choose)
     if not can_be_referred_to(scene, targets):
         raise SceneError("none of its visible objects looks unlike all others")
-    indices, weights = _choices(max_hops, sharing)
+    indices, weights = _choices(max_hops)
     said: set[tuple] = set()
     expressions: list[dict] = []
     waiting: list[int] = []  # targets that have not had their turn, in a random order

@@ -96,8 +96,6 @@ class FreshExpressions:
         scenes_file: ROOT/scenes/CLEVR_loc_<split>_scenes.json of the training images, rendered
             with ``--loc``, so that its objects have boxes.
         max_hops, steps: as for ``FreshQuestions``.
-        sharing: how many times as often as usual an object is told by what it has in common with
-            another, see ``generate_expressions``.
 
     Within a draw, the objects of the image have their turns one after the other.
     """
@@ -109,12 +107,10 @@ class FreshExpressions:
         scenes_file: str | os.PathLike,
         *,
         max_hops: int | None | Sequence[tuple[int, int | None]] = None,
-        sharing: float = 1.0,
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file), boxes=True)
         self._limit = HopLimit(max_hops)
-        self._sharing = sharing
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         usable = [
@@ -129,9 +125,8 @@ class FreshExpressions:
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
         scene = self._scenes[image]
-        targets, limit = visible_targets(scene), self._limit.at(step)
         said = generate_expressions(
-            scene, targets, count, rng, max_hops=limit, sharing=self._sharing
+            scene, visible_targets(scene), count, rng, max_hops=self._limit.at(step)
         )
         boxes = [scene["objects"][entry["target_object"]]["bbox"] for entry in said]
         size = scene["render"]["width"], scene["render"]["height"]
