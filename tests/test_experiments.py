@@ -177,13 +177,14 @@ class TestJoint:
     def test_schedules_count_iterations(self, tiny):
         options = ["TRAIN.SHARPEN_SCHEDULE_BEGIN", 0, "TRAIN.SHARPEN_SCHEDULE_END", STEPS]
         options += ["TRAIN.SOLVER.WARMUP_ITER", 2, "TRAIN.SOLVER.SCHEDULE", "constant"]
+        options += ["TRAIN.SHARPEN_LOSS_SCALING_TYPE", "warmup_scaling"]
         run = run_training(tiny, "joint_scratch", *options, "EXP_NAME", "schedules")
         rates = logged(run, "train/learning_rate")
         assert rates == pytest.approx({1: 0.005, 2: 0.01, 3: 0.01, 4: 0.01})
         for task in ("vqa", "loc"):
             sharpen = logged(run, f"train/loss_sharpen_{task}")
             entropy = logged(run, f"train/entropy_{task}")
-            scales = [sharpen[i] / entropy[i] / 0.1 for i in range(1, STEPS + 1)]
+            scales = [sharpen[i] / entropy[i] / 0.05 for i in range(1, STEPS + 1)]
             assert scales == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-4)
 
     def test_values_of_both_tasks_are_logged_every_so_many_iterations(self, tiny):
