@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snmn.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS
+from snmn.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS, layout_distribution
 from snmn.model_arguments import check_argument
 from snmn.published import MODEL_ARGUMENTS, WITHOUT_EFFECT, flatten
-from snmn.question_source import HopLimit
+from snmn.question_source import ScheduledLimit
 from snmn.settings import ConfigError, apply_settings, parse_overrides, read_yaml
 
 DATASETS = {"vqa": ("vqa",), "loc": ("loc",), "joint": ("vqa", "loc")}  # and their tasks
@@ -116,9 +116,11 @@ class Train:
     QUESTIONS_PER_IMAGE: int = 1  # (ours) k > 1: BATCH_SIZE / k images with k questions each
     FRESH_SCENES_FILE: str = ""  # (ours) draw new questions from these scenes, %s is the split
     FRESH_SCENES_FILE_LOC: str = ""  # (ours) the same for new referring expressions
+    FRESH_QUERIES_UNTIL: int = 0  # (ours) before this step new questions ask for attributes alone
     FRESH_COUNTING: float = 1.0  # (ours) how many times as often new questions count, as CLEVR's do
     FRESH_PER_HOP: float = 1.0  # (ours) ... and ask about relations, for each of a question's hops
     MAX_HOPS_SCHEDULE: list = field(default_factory=list)  # (ours) [[from step, hops], ...]
+    MAX_OBJECTS_SCHEDULE: list = field(default_factory=list)  # (ours) ... of scenes asked about
     NUM_WORKERS: int = 1  # (ours) processes that load data
     USE_GT_LAYOUT: bool = True
     MAX_ITER: int = 200000
@@ -141,6 +143,11 @@ class Train:
     SHARPEN_LOSS_SCALING_FUNC: str = ""  # with func_scaling, a name in snmn.losses
     SHARPEN_SCHEDULE_BEGIN: int = 500
     SHARPEN_SCHEDULE_END: int = 10000
+    LAYOUT_PRIOR: list = field(default_factory=list)  # (ours) [[from step, layout], ...], each one
+    # that all questions are held to at first
+    LAYOUT_PRIOR_WEIGHT: float = 1.0  # (ours) how strongly, until
+    LAYOUT_PRIOR_SCHEDULE_BEGIN: int = 0  # (ours) this step, from where the weight falls
+    LAYOUT_PRIOR_SCHEDULE_END: int = 0  # (ours) to 0 at this one
     SNAPSHOT_DIR: str = "./runs/%s/"  # %s is EXP_NAME
     SNAPSHOT_INTERVAL: int = 10000
     VAL_INTERVAL: int = 10000  # (ours) steps between validations
@@ -266,16 +273,27 @@ def check_training(config: Config) -> None:
             "TRAIN.MAX_HOPS_SCHEDULE chooses among the questions of an image: make "
             "TRAIN.QUESTIONS_PER_IMAGE more than 1, or give TRAIN.FRESH_SCENES_FILE"
         )
-    if not (train.FRESH_COUNTING == train.FRESH_PER_HOP == 1 or train.FRESH_SCENES_FILE):
+    if train.MAX_OBJECTS_SCHEDULE and not train.FRESH_SCENES_FILE + train.FRESH_SCENES_FILE_LOC:
         raise ConfigError(
-            "TRAIN.FRESH_COUNTING and FRESH_PER_HOP are about questions made while training: give "
-            "TRAIN.FRESH_SCENES_FILE, or leave them at 1"
+            "TRAIN.MAX_OBJECTS_SCHEDULE chooses among scenes that questions are made up about: "
+            "give TRAIN.FRESH_SCENES_FILE"
         )
-    if train.USE_SHARPEN_LOSS and train.SHARPEN_SCHEDULE_END < train.SHARPEN_SCHEDULE_BEGIN:
+    plain = train.FRESH_COUNTING == train.FRESH_PER_HOP == 1 and not train.FRESH_QUERIES_UNTIL
+    if not (plain or train.FRESH_SCENES_FILE):
         raise ConfigError(
-            "the sharpen schedule ends before it begins: make TRAIN.SHARPEN_SCHEDULE_END at "
-            f"least TRAIN.SHARPEN_SCHEDULE_BEGIN ({train.SHARPEN_SCHEDULE_BEGIN})"
+            "TRAIN.FRESH_COUNTING, FRESH_PER_HOP and FRESH_QUERIES_UNTIL are about questions made "
+            "while training: give TRAIN.FRESH_SCENES_FILE, or leave them at 1, 1 and 0"
         )
+    schedules = {"SHARPEN": train.USE_SHARPEN_LOSS, "LAYOUT_PRIOR": bool(train.LAYOUT_PRIOR)}
+    for name in (name for name, used in schedules.items() if used):
+        begin, end = f"{name}_SCHEDULE_BEGIN", f"{name}_SCHEDULE_END"
+        if getattr(train, end) < getattr(train, begin):
+            raise ConfigError(
+                f"a schedule ends before it begins: make TRAIN.{end} at least TRAIN.{begin} "
+                f"({getattr(train, begin)})"
+            )
+    if train.LAYOUT_PRIOR and train.USE_GT_LAYOUT:
+        raise ConfigError("TRAIN.LAYOUT_PRIOR is for training without TRAIN.USE_GT_LAYOUT")
 
 
 def _check(config: Config) -> None:
@@ -324,11 +342,19 @@ def _check(config: Config) -> None:
         raise ConfigError("TRAIN.INIT_FROM_WEIGHTS needs TRAIN.INIT_WEIGHTS_FILE")
     if config.LOAD and not config.CHECKPOINT_FILENAME:
         raise ConfigError("LOAD needs CHECKPOINT_FILENAME")
-    if train.MAX_HOPS_SCHEDULE:
+    for key in ("MAX_HOPS_SCHEDULE", "MAX_OBJECTS_SCHEDULE"):
         try:
-            HopLimit([tuple(entry) for entry in train.MAX_HOPS_SCHEDULE])
+            ScheduledLimit([tuple(entry) for entry in getattr(train, key)] or None)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"TRAIN.MAX_HOPS_SCHEDULE: {error}") from None
+            raise ConfigError(f"TRAIN.{key}: {error}") from None
+    try:
+        # Layouts come one after the other as limits do.
+        ScheduledLimit([(step, None) for step, _ in train.LAYOUT_PRIOR] or None)
+        for _, layout in train.LAYOUT_PRIOR:
+            if len(layout_distribution(layout)) != model.T_CTRL:
+                raise ValueError(f"{layout!r} has not MODEL.T_CTRL ({model.T_CTRL}) steps")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"TRAIN.LAYOUT_PRIOR: {error}") from None
     if config.USE_FIXED_WORD_EMBED and not config.FIXED_WORD_EMBED_FILE:
         raise ConfigError("USE_FIXED_WORD_EMBED needs FIXED_WORD_EMBED_FILE")
 

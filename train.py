@@ -38,7 +38,13 @@ from config import (
 )
 from snmn.allocation import keep_freed_memory
 from snmn.array_file import ArrayFileError, read_array
-from snmn.checkpoint import check_model, check_resumable, load_weights, read_checkpoint
+from snmn.checkpoint import (
+    check_model,
+    check_resumable,
+    load_weights,
+    read_checkpoint,
+    start_from,
+)
 from snmn.checkpointing import WholeCheckpoints, checkpoint_callbacks
 from snmn.commands import run
 from snmn.data import CLEVRDataModule, TaskData
@@ -97,25 +103,33 @@ def build_training(config: Config, *, seed: int) -> SNMNTraining:
     )
     if config.TRAIN.INIT_FROM_WEIGHTS:
         checkpoint = read_checkpoint(config.TRAIN.INIT_WEIGHTS_FILE)
-        check_model(config.TRAIN.INIT_WEIGHTS_FILE, checkpoint, settings)
-        load_weights(training.model, config.TRAIN.INIT_WEIGHTS_FILE, checkpoint, ema=False)
+        start_from(training.model, config.TRAIN.INIT_WEIGHTS_FILE, checkpoint, settings)
     return training
 
 
 def training_data(config: Config) -> dict[str, TaskData]:
     """Features and questions of each task, stored or made up as they are asked for."""
     train = config.TRAIN
-    hops = [tuple(entry) for entry in train.MAX_HOPS_SCHEDULE] or None
+    hops, objects = (
+        [tuple(entry) for entry in schedule] or None
+        for schedule in (train.MAX_HOPS_SCHEDULE, train.MAX_OBJECTS_SCHEDULE)
+    )
     scenes = {"vqa": train.FRESH_SCENES_FILE, "loc": train.FRESH_SCENES_FILE_LOC}
     sources = {
-        "vqa": partial(FreshQuestions, counting=train.FRESH_COUNTING, per_hop=train.FRESH_PER_HOP),
+        "vqa": partial(
+            FreshQuestions,
+            queries_until=train.FRESH_QUERIES_UNTIL,
+            counting=train.FRESH_COUNTING,
+            per_hop=train.FRESH_PER_HOP,
+        ),
         "loc": FreshExpressions,
     }
     data = {}
     for task, (features, questions) in stored_data(config, train).items():
         if scenes[task]:
             path = scenes[task].replace("%s", splits(config, train)[task])
-            questions = sources[task](path, max_hops=hops, steps=config.MODEL.T_CTRL)
+            limits = {"max_hops": hops, "max_objects": objects}
+            questions = sources[task](path, **limits, steps=config.MODEL.T_CTRL)
         elif train.QUESTIONS_PER_IMAGE > 1:
             questions = StoredQuestions(Imdb(questions), max_hops=hops)
         data[task] = features, questions

@@ -10,7 +10,6 @@ checkpoint is read with ``weights_only``: opening a stranger's file runs none of
 """
 
 import functools
-import inspect
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +20,13 @@ from torch import Tensor
 
 from snmn.checkpoint_content import PREFIX, check_content, check_state, check_trained
 from snmn.model import SNMN, build_model
+from snmn.model_arguments import default_arguments
 from snmn.published import MODEL_ARGUMENTS, model_arguments
 from snmn.torch_file import TorchFileError, read_torch_file, write_torch_file
 from snmn.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
+
+# Where the heads of each task lie in a model's state dict.
+HEADS = {"vqa": ("answer_head.",), "loc": ("cell_scores.", "box_offsets.")}
 
 
 class CheckpointError(ValueError):
@@ -106,19 +109,45 @@ def load_weights(model: SNMN, path: str | Path, checkpoint: dict[str, Any], *, e
         model.load_state_dict(state)
 
 
-def check_model(path: str | Path, checkpoint: dict[str, Any], settings: dict[str, Any]) -> None:
+def start_from(
+    model: SNMN, path: str | Path, checkpoint: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Begin a model of nested settings with a checkpoint's weights.
+
+    Heads of a task that the checkpoint's model has not stay as they are, so that a joint model can
+    begin with one task's. Raises `CheckpointError` for a model that differs in anything else.
+    """
+    check_model(path, checkpoint, settings, more_heads=True)
+    built = default_arguments() | checkpoint["hyper_parameters"]["model"]
+    new = tuple(head for task, heads in HEADS.items() if not built[task] for head in heads)
+    kept = {key: value for key, value in model.state_dict().items() if key.startswith(new)}
+    with _naming(path):
+        state = kept | model_state(checkpoint, ema=False)
+        check_state(model, state)
+        model.load_state_dict(state)
+
+
+def check_model(
+    path: str | Path,
+    checkpoint: dict[str, Any],
+    settings: dict[str, Any],
+    *,
+    more_heads: bool = False,
+) -> None:
     """Refuse a checkpoint whose model is not the one of a configuration, given as nested settings.
 
-    Raises `CheckpointError`, which names the first keys that differ.
+    With ``more_heads`` the configuration may have heads of a task that the checkpoint's model has
+    not. Raises `CheckpointError`, which names the first keys that differ.
     """
-    parameters = inspect.signature(build_model).parameters
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    defaults = default_arguments()
     found = defaults | checkpoint["hyper_parameters"]["model"]
     wanted = defaults | model_arguments(settings)
     differing = [
         f"{key} is {found[name]} there and {wanted[name]} in the configuration"
         for key, name in MODEL_ARGUMENTS.items()
-        if found[name] != wanted[name] and _matters(name, found)
+        if found[name] != wanted[name]
+        and _matters(name, found)
+        and not (more_heads and name in HEADS and wanted[name])
     ]
     if differing:
         more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from snmn.batch import Batch
 from snmn.datasets import DataError, DrawnBatches, StoredBatches, TaskBatches
 from snmn.feature_store import FeatureStore
 from snmn.imdb import Imdb
-from snmn.orders import EvaluationOrder, ShuffledPasses, TrainingOrder
+from snmn.orders import EvaluationOrder, ShuffledPasses, StagedPasses, TrainingOrder
 from snmn.question_source import QuestionSource, StoredQuestions
 
 __all__ = ["Batch", "CLEVRDataModule", "DataError"]
@@ -188,24 +188,28 @@ class CLEVRDataModule(LightningDataModule):
         datasets, passes = {}, []
         for task, questions in self._questions["train"].items():
             seed = self._task_seed(task)
-            datasets[task], items = self._training_data(task, questions, seed)
-            size = self._batch_size // self._questions_per_image
-            passes.append(ShuffledPasses(items, size=size, seed=seed, task=task, **self._process()))
+            datasets[task], stages = self._training_data(task, questions, seed)
+            how = {"size": self._batch_size // self._questions_per_image, "seed": seed}
+            how |= {"task": task, **self._process()}
+            passes.append(
+                StagedPasses([(step, ShuffledPasses(items, **how)) for step, items in stages])
+            )
         order = TrainingOrder(passes, start=self._batches_done, epoch_steps=self._epoch_steps)
         return self._loader(TaskBatches(datasets), order, persistent=True)
 
     def _training_data(
         self, task: str, questions: Imdb | QuestionSource, seed: int
-    ) -> tuple[Dataset, np.ndarray]:
-        """A task's dataset, and the items that it is asked for."""
+    ) -> tuple[Dataset, Sequence[tuple[int, np.ndarray]]]:
+        """A task's dataset, and from which step on which items it is asked for."""
         store = self._stores["train"][task]
         if isinstance(questions, Imdb) and self._questions_per_image == 1:
-            return StoredBatches(questions, store, steps=self._steps), np.arange(len(questions))
+            rows = np.arange(len(questions))
+            return StoredBatches(questions, store, steps=self._steps), [(0, rows)]
         source = StoredQuestions(questions) if isinstance(questions, Imdb) else questions
         dataset = DrawnBatches(
             source, store, count=self._questions_per_image, seed=seed, steps=self._steps
         )
-        return dataset, source.images
+        return dataset, source.stages
 
     def _task_seed(self, task: str) -> int:
         """A seed for each task, so that the orders of two tasks have nothing to do with another."""

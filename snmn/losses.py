@@ -4,7 +4,9 @@ Each is returned under its own name, already times its weight, so that their sum
 minimised and each can be logged.
 """
 
+import bisect
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from snmn.heads import offsets_at
 from snmn.model import SNMNOutput
+from snmn.vocabulary import MODULE_INDEX, MODULES
 
 UNKNOWN = -1  # an answer or a cell that nobody knows
 
@@ -57,7 +60,10 @@ class SNMNLoss(nn.Module):
     """The weighted sum of losses that a configuration asks for.
 
     A weight of None switches a loss off. sharpen_begin and sharpen_end are training steps, and
-    sharpen_scaling one of `SHARPEN_SCALINGS`.
+    sharpen_scaling one of `SHARPEN_SCALINGS`. With prior_layouts [(step, layout), ...] the
+    layouts of all questions are held to one, see `layout_distribution`, by their cross-entropy with
+    it: from step 0 to the first, then the next. Its weight is prior_weight until the step
+    prior_begin and falls to 0 at prior_end.
 
     A batch gives the losses that it has labels for, so the batches of a joint model's two tasks
     each give their own, and unlabelled ones none but those that need no label.
@@ -76,6 +82,10 @@ class SNMNLoss(nn.Module):
         sharpen_begin: int = 0,
         sharpen_end: int = 0,
         sharpen_scaling: str = "linear",
+        prior_layouts: Sequence[tuple[int, str]] = (),
+        prior_weight: float = 0.0,
+        prior_begin: int = 0,
+        prior_end: int = 0,
         weight_decay: float = 0.0,
     ):
         super().__init__()
@@ -90,11 +100,15 @@ class SNMNLoss(nn.Module):
         self.sharpen_weight, self.sharpen_type = sharpen_weight, sharpen_type
         self.sharpen_begin, self.sharpen_end = sharpen_begin, sharpen_end
         self.weight_decay = weight_decay
+        self.prior_weight, self.prior_begin, self.prior_end = prior_weight, prior_begin, prior_end
+        self.prior_starts = [step for step, _ in prior_layouts]
+        priors = [layout_distribution(layout) for _, layout in prior_layouts]
+        self.register_buffer("priors", torch.stack(priors) if priors else None, persistent=False)
 
     def forward(
         self, output: SNMNOutput, batch: Targets, model: nn.Module, step: int
     ) -> dict[str, Tensor]:
-        """Losses by name, scalars: answer, layout, cell, offset, reconstruction, sharpen, l2.
+        """Losses by name: answer, layout, cell, offset, reconstruction, sharpen, prior, l2.
 
         ``step`` is the number of training iterations done before.
         """
@@ -125,14 +139,41 @@ class SNMNLoss(nn.Module):
             progress = schedule_progress(step, self.sharpen_begin, self.sharpen_end)
             scale = self.sharpen_scaling(progress)
             losses["sharpen"] = self.sharpen_weight * scale * self._sharpness(output.module_probs)
+        if self.priors is not None:
+            scale = 1 - schedule_progress(step, self.prior_begin, self.prior_end)
+            if scale:
+                distance = self._from_prior(output.module_logits, step)
+                losses["prior"] = self.prior_weight * scale * distance
         if self.weight_decay:
             losses["l2"] = self.weight_decay * l2_regularisation(model)
         return losses
+
+    def _from_prior(self, logits: Tensor, step: int) -> Tensor:
+        """Cross-entropy of all layouts, logits [N,T,M], with the prior of a training step."""
+        prior = self.priors[bisect.bisect_right(self.prior_starts, step) - 1]  # [T,M]
+        return F.cross_entropy(logits.flatten(0, 1), prior.repeat(len(logits), 1))
 
     def _sharpness(self, probs: Tensor) -> Tensor:
         if self.sharpen_type == "entropy":
             return module_entropy(probs).mean()
         return (1 - probs.amax(dim=-1)).mean()
+
+
+def layout_distribution(layout: str) -> Tensor:
+    """Module probabilities [T,M] of a layout in words, a word for each step.
+
+    A word names a module, or several that share the step equally: "_Find _And/_Or _DescribeOne".
+    Raises ValueError for a name that no module has.
+    """
+    names = [word.split("/") for word in layout.split()]
+    for name in (name for step in names for name in step):
+        if name not in MODULE_INDEX:
+            raise ValueError(f"no module is called {name!r}; there are {', '.join(MODULES)}")
+    steps = [[MODULE_INDEX[name] for name in step] for step in names]
+    probs = torch.zeros(len(steps), len(MODULES))
+    for row, modules in zip(probs, steps, strict=True):
+        row[modules] = 1 / len(modules)
+    return probs
 
 
 def reconstruction_loss(logits: Tensor, question: Tensor, length: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ Several processes train as one with a batch as large as theirs together: each ta
 every training batch, and whole batches of an evaluation by turns.
 """
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -78,6 +79,27 @@ class ShuffledPasses:
         return Request(step, self._task, np.sort(order[places])[self._share])
 
 
+class StagedPasses:
+    """Passes over other items from given steps on.
+
+    Args:
+        stages: [(step, passes), ...], ascending from step 0, each until the next begins.
+    """
+
+    def __init__(self, stages: Sequence[tuple[int, ShuffledPasses]]):
+        self._starts, self._passes = zip(*stages, strict=True)
+
+    def __len__(self) -> int:
+        """Steps of one pass over what is visited last."""
+        return len(self._passes[-1])
+
+    def request(self, step: int) -> Request:
+        """What training step ``step`` (from 0) asks for."""
+        stage = bisect.bisect_right(self._starts, step) - 1
+        asked = self._passes[stage].request(step - self._starts[stage])
+        return asked._replace(step=step)
+
+
 class TrainingOrder(Sampler):
     """What training asks for: in each step one batch of every task, in the order of ``passes``.
 
@@ -93,7 +115,7 @@ class TrainingOrder(Sampler):
 
     def __init__(
         self,
-        passes: Sequence[ShuffledPasses],
+        passes: Sequence[StagedPasses],
         *,
         start: Callable[[], int],
         epoch_steps: int | None = None,

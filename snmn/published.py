@@ -121,5 +121,9 @@ def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:
             if flat["TRAIN.SHARPEN_LOSS_SCALING_TYPE"] == "func_scaling"
             else "linear"
         ),
+        "prior_layouts": flat["TRAIN.LAYOUT_PRIOR"],
+        "prior_weight": flat["TRAIN.LAYOUT_PRIOR_WEIGHT"],
+        "prior_begin": flat["TRAIN.LAYOUT_PRIOR_SCHEDULE_BEGIN"],
+        "prior_end": flat["TRAIN.LAYOUT_PRIOR_SCHEDULE_END"],
         "weight_decay": flat["TRAIN.WEIGHT_DECAY"],
     }

@@ -2,7 +2,8 @@
 
 A source belongs to a list of images and gives, for one of them, some questions at random. One
 source draws from an imdb (``StoredQuestions``); another may make questions up as they are asked
-for. Both obey a limit on hops that may change with the training step (a curriculum).
+for. Both obey a limit on hops that may change with the training step (a curriculum); what makes
+questions up from scenes can also begin with those of few objects.
 """
 
 import bisect
@@ -61,12 +62,14 @@ class QuestionSource(Protocol):
     """What a source of questions offers.
 
     ``filenames`` names the images; ``question_types`` the types that ``question_type`` indexes;
-    ``images`` lists the indices of the images that have questions.
+    ``images`` lists the indices of the images that have questions, and ``stages`` says from which
+    training step on which of them are asked about: [(step, images), ...], ascending from 0.
     """
 
     filenames: Sequence[str]
     question_types: Sequence[str]
     images: np.ndarray
+    stages: Sequence[tuple[int, np.ndarray]]
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """``count`` questions of one image (index into ``filenames``) for a training step.
@@ -77,30 +80,30 @@ class QuestionSource(Protocol):
         ...
 
 
-class HopLimit:
-    """The most hops that questions may have at each training step.
+class ScheduledLimit:
+    """The most hops that questions, or objects that scenes, may have at each training step.
 
     Args:
-        limit: a number for all steps, None for no limit, or a schedule [(step, hops), ...] with
-            ascending steps from 0, each valid until the next; hops may be None there too.
+        limit: a number for all steps, None for no limit, or a schedule [(step, most), ...] with
+            ascending steps from 0, each valid until the next; the most may be None there too.
 
-    >>> limit = HopLimit([(0, 0), (1000, 2), (5000, None)])
+    >>> limit = ScheduledLimit([(0, 0), (1000, 2), (5000, None)])
     >>> limit.at(999), limit.at(1000), limit.at(9999)
     (0, 2, None)
     """
 
     def __init__(self, limit: int | None | Sequence[tuple[int, int | None]]):
         schedule = [(0, limit)] if limit is None or isinstance(limit, int) else list(limit)
-        self._steps = [int(step) for step, _ in schedule]
-        self._limits = [hops for _, hops in schedule]
-        if not schedule or self._steps[0] != 0 or sorted(set(self._steps)) != self._steps:
-            raise ValueError(f"a schedule of hops has ascending steps from 0, not {schedule}")
-        if any(hops is not None and hops < 0 for hops in self._limits):
-            raise ValueError(f"a limit of hops is not negative: {schedule}")
+        self.steps = [int(step) for step, _ in schedule]
+        self._limits = [most for _, most in schedule]
+        if not schedule or self.steps[0] != 0 or sorted(set(self.steps)) != self.steps:
+            raise ValueError(f"a schedule of limits has ascending steps from 0, not {schedule}")
+        if any(most is not None and most < 0 for most in self._limits):
+            raise ValueError(f"a limit is not negative: {schedule}")
 
     def at(self, step: int) -> int | None:
         """The limit at a step; None when there is none."""
-        return self._limits[bisect.bisect_right(self._steps, step) - 1]
+        return self._limits[bisect.bisect_right(self.steps, step) - 1]
 
 
 class StoredQuestions:
@@ -108,8 +111,8 @@ class StoredQuestions:
 
     Args:
         imdb: the ``snmn.imdb.Imdb``.
-        max_hops: a limit, as in ``HopLimit``. An image without a question within the limit gives
-            those with the fewest hops it has.
+        max_hops: a limit, as in ``ScheduledLimit``. An image without a question within the limit
+            gives those with the fewest hops it has.
 
     Attributes:
         imdb: the same.
@@ -119,12 +122,13 @@ class StoredQuestions:
 
     def __init__(self, imdb, *, max_hops: int | None | Sequence[tuple[int, int | None]] = None):
         self.imdb = imdb
-        self._limit = HopLimit(max_hops)
+        self._limit = ScheduledLimit(max_hops)
         self.filenames = imdb.filenames
         self.question_types = imdb.question_types
         self._rows = np.argsort(imdb.image, kind="stable")
         self._ends = np.cumsum(np.bincount(imdb.image, minlength=len(imdb.filenames)))
         self.images = np.unique(imdb.image)
+        self.stages = [(0, self.images)]
 
     def rows(self, image: int) -> np.ndarray:
         """Imdb rows of the questions of one image, ascending."""

@@ -18,7 +18,7 @@ from clevr_prep.synthetic.expressions import generate_expressions
 from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.synthetic.questions import MAX_WORDS, generate_questions
 from clevr_prep.synthetic.scene_masks import SceneError
-from snmn.question_source import EncodedQuestions, HopLimit
+from snmn.question_source import EncodedQuestions, ScheduledLimit
 from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX
 
 
@@ -48,12 +48,32 @@ class _Encoder:
         }
 
 
+Limit = int | None | Sequence[tuple[int, int | None]]  # see ``ScheduledLimit``
+
+
+def _stages(
+    scenes: CompactScenes, images: np.ndarray, max_objects: Limit, path: str | os.PathLike
+) -> list[tuple[int, np.ndarray]]:
+    """From which step on which images are asked about. Raises ``SceneError`` if there are none."""
+    limit = ScheduledLimit(max_objects)
+    stages = []
+    for step in limit.steps:
+        most = limit.at(step)
+        kept = images if most is None else images[scenes.sizes[images] <= most]
+        if not len(kept):
+            raise SceneError(f"{path}: no scene to ask about has at most {most} objects")
+        stages.append((step, kept))
+    return stages
+
+
 class FreshQuestions:
     """Makes up questions about the scenes of a dataset; a ``snmn.question_source.QuestionSource``.
 
     Args:
         scenes_file: ROOT/scenes/CLEVR_<split>_scenes.json of the training images.
-        max_hops: the most hops, as a number or as a schedule by training step, see ``HopLimit``.
+        max_hops: the most hops, as a number or as a schedule by training step.
+        max_objects: likewise the most objects of the scenes that are asked about.
+        queries_until: before this step an attribute of an object is asked for, and nothing else.
         counting, per_hop: how many times as often as in CLEVR things are counted, and relations
             asked about, see ``generate_questions``.
         steps: T of the layouts.
@@ -69,22 +89,27 @@ class FreshQuestions:
         self,
         scenes_file: str | os.PathLike,
         *,
-        max_hops: int | None | Sequence[tuple[int, int | None]] = None,
+        max_hops: Limit = None,
+        max_objects: Limit = None,
+        queries_until: int = 0,
         counting: float = 1.0,
         per_hop: float = 1.0,
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file))
-        self._limit = HopLimit(max_hops)
+        self._limit = ScheduledLimit(max_hops)
+        self._queries_until = queries_until
         self._mix = {"counting": counting, "per_hop": per_hop}
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         self.images = np.arange(len(self._scenes))
+        self.stages = _stages(self._scenes, self.images, max_objects, scenes_file)
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
         limit = self._limit.at(step)
-        asked = generate_questions(self._scenes[image], count, rng, max_hops=limit, **self._mix)
+        mix = self._mix | {"max_hops": limit, "queries": step < self._queries_until}
+        asked = generate_questions(self._scenes[image], count, rng, **mix)
         answer = np.array([ANSWER_INDEX[entry["answer"]] for entry in asked])
         return EncodedQuestions(answer=answer, **self._encode(asked))
 
@@ -95,7 +120,7 @@ class FreshExpressions:
     Args:
         scenes_file: ROOT/scenes/CLEVR_loc_<split>_scenes.json of the training images, rendered
             with ``--loc``, so that its objects have boxes.
-        max_hops, steps: as for ``FreshQuestions``.
+        max_hops, max_objects, steps: as for ``FreshQuestions``.
 
     Within a draw, the objects of the image have their turns one after the other.
     """
@@ -106,11 +131,12 @@ class FreshExpressions:
         self,
         scenes_file: str | os.PathLike,
         *,
-        max_hops: int | None | Sequence[tuple[int, int | None]] = None,
+        max_hops: Limit = None,
+        max_objects: Limit = None,
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file), boxes=True)
-        self._limit = HopLimit(max_hops)
+        self._limit = ScheduledLimit(max_hops)
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         usable = [
@@ -121,6 +147,7 @@ class FreshExpressions:
         if not usable:
             raise SceneError(f"{scenes_file}: no scene has an object that can be referred to")
         self.images = np.array(usable)
+        self.stages = _stages(self._scenes, self.images, max_objects, scenes_file)
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""

@@ -25,11 +25,13 @@ _COUNTING = ("count", "number")  # kinds of families: how many, and comparisons 
 
 @cache
 def _choices(
-    max_hops: int | None, counting: float, per_hop: float
+    max_hops: int | None, queries: bool, counting: float, per_hop: float
 ) -> tuple[list[int], list[float]]:
     kept = [i for i, f in enumerate(FAMILIES) if max_hops is None or f.hops <= max_hops]
     if not kept:
         raise ValueError(f"max_hops must be at least 0, got {max_hops}")
+    if queries:
+        kept = [i for i in kept if FAMILIES[i].shape[0] == "query"]
     weights = [FAMILIES[i].weight * per_hop ** FAMILIES[i].hops for i in kept]
     for place, i in enumerate(kept):
         if FAMILIES[i].shape[0] in _COUNTING:
@@ -44,15 +46,17 @@ def generate_questions(
     *,
     balance: AnswerBalance | None = None,
     max_hops: int | None = None,
+    queries: bool = False,
     counting: float = 1.0,
     per_hop: float = 1.0,
 ) -> list[dict]:
     """Make questions about a CLEVR scene, with answers and programs.
 
     ``balance`` carries the answer counts over a stream of scenes; without one, this call is
-    balanced by itself. ``max_hops`` leaves out families with more hops (0: no relations at all);
-    ``counting`` multiplies how often it is asked how many there are and which are more,
-    ``per_hop`` how often, for each relation that a question goes through.
+    balanced by itself. ``max_hops`` leaves out families with more hops (0: no relations at all),
+    ``queries`` all but those that ask for an attribute of an object; ``counting`` multiplies how
+    often it is asked how many there are and which are more, ``per_hop`` how often, for each
+    relation that a question goes through.
     The same scene, arguments and state of ``rng`` give the same questions.
 
     Returns dictionaries with ``question``, ``answer``, ``program`` and
@@ -62,7 +66,7 @@ def generate_questions(
     choose = random.Random(int(rng.integers(2**63)))
     sampler = MeaningSampler(SceneMasks(scene), choose)
     balance = AnswerBalance() if balance is None else balance
-    indices, weights = _choices(max_hops, counting, per_hop)
+    indices, weights = _choices(max_hops, queries, counting, per_hop)
     asked: set[tuple] = set()
     questions: list[dict] = []
     tries = 0
