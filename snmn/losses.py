@@ -22,14 +22,11 @@ UNKNOWN = -1  # an answer or a cell that nobody knows
 SHARPEN_LOSS_TYPES = ("entropy", "max_prob")
 # How the sharpen loss rises between the schedule's begin (0) and end (1). The original evaluated
 # source text from its configuration (SHARPEN_LOSS_SCALING_FUNC); here a function has a name.
-# "explore" begins at -1: as long as it is negative it keeps layouts undecided, so that modules are
-# not given up before they have learnt what they are good for.
 SHARPEN_SCALINGS = {
     "linear": lambda progress: progress,
     "quadratic": lambda progress: progress**2,
     "cosine": lambda progress: 0.5 - 0.5 * math.cos(math.pi * progress),
     "constant": lambda progress: 1.0,
-    "explore": lambda progress: -math.cos(math.pi * progress),
 }
 
 

@@ -13,7 +13,7 @@ from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
 from snmn.data import Batch, CLEVRDataModule, DataError
 from snmn.imdb import Imdb, ImdbError
-from snmn.orders import EvaluationOrder, ShuffledPasses
+from snmn.orders import EvaluationOrder, ShuffledPasses, StagedPasses
 from snmn.question_source import ScheduledLimit, StoredQuestions
 from tests.tiny_dataset import (
     ATTRIBUTES,
@@ -158,6 +158,16 @@ class TestPlainTraining:
         ]
         assert sorted(passes[0]) == sorted(passes[1]) == list(range(24))
         assert passes[0].tolist() != passes[1].tolist()
+
+    def test_stages_visit_other_items(self):
+        few, all_items = np.arange(4), np.arange(24)
+        first, last = ShuffledPasses(few, size=2, seed=0), ShuffledPasses(all_items, size=8, seed=0)
+        order = StagedPasses([(0, first), (5, last)])
+        requests = [order.request(step) for step in range(11)]
+        assert [request.step for request in requests] == list(range(11)) and len(order) == 3
+        for number, request in enumerate(requests):
+            alone = (first, number) if number < 5 else (last, number - 5)
+            assert request.items.tolist() == alone[0].request(alone[1]).items.tolist()
 
 
 class TestTrainingByImage:

@@ -111,7 +111,7 @@ def test_the_losses_of_a_run_are_those_of_its_configuration(trained, experiment)
     for each in tasks:
         suffix = f"_{each}" if task == "joint" else ""
         own = {"vqa": ["answer"], "loc": ["cell", "offset"]}[each]
-        own.append({"gt_layout": "layout", "scratch": "sharpen"}[kind])
+        own += {"gt_layout": ["layout"], "scratch": ["sharpen", "prior"]}[kind]
         expected |= {f"train/loss_{name}{suffix}" for name in own} | {f"train/loss{suffix}"}
     row = read_csv(trained(experiment) / "logs" / "metrics.csv")[0]
     assert {name for name in row if name.startswith("train/loss")} == expected
@@ -177,14 +177,13 @@ class TestJoint:
     def test_schedules_count_iterations(self, tiny):
         options = ["TRAIN.SHARPEN_SCHEDULE_BEGIN", 0, "TRAIN.SHARPEN_SCHEDULE_END", STEPS]
         options += ["TRAIN.SOLVER.WARMUP_ITER", 2, "TRAIN.SOLVER.SCHEDULE", "constant"]
-        options += ["TRAIN.SHARPEN_LOSS_SCALING_TYPE", "warmup_scaling"]
         run = run_training(tiny, "joint_scratch", *options, "EXP_NAME", "schedules")
         rates = logged(run, "train/learning_rate")
         assert rates == pytest.approx({1: 0.005, 2: 0.01, 3: 0.01, 4: 0.01})
         for task in ("vqa", "loc"):
             sharpen = logged(run, f"train/loss_sharpen_{task}")
             entropy = logged(run, f"train/entropy_{task}")
-            scales = [sharpen[i] / entropy[i] / 0.05 for i in range(1, STEPS + 1)]
+            scales = [sharpen[i] / entropy[i] / 0.1 for i in range(1, STEPS + 1)]
             assert scales == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-4)
 
     def test_values_of_both_tasks_are_logged_every_so_many_iterations(self, tiny):
@@ -270,6 +269,21 @@ def test_starting_from_the_weights_of_another_run(tiny, trained):
     run = run_training(tiny, "loc_gt_layout", *start, *still)
     before, after = (read_checkpoint(path)["state_dict"] for path in (last, run / "last.ckpt"))
     torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", ["vqa", "loc"])
+def test_a_joint_model_begins_with_the_weights_of_one_task(tiny, trained, task):
+    last = trained(f"{task}_gt_layout") / "last.ckpt"
+    start = ("TRAIN.INIT_FROM_WEIGHTS", "True", "TRAIN.INIT_WEIGHTS_FILE", last)
+    still = ("TRAIN.SOLVER.LR", 0, "EXP_NAME", f"from-{task}")
+    run = run_training(tiny, "joint_gt_layout", *start, *still)
+    before, after = (read_checkpoint(path)["state_dict"] for path in (last, run / "last.ckpt"))
+    torch.testing.assert_close({key: after[key] for key in before}, before, rtol=0, atol=0)
+    new = {key.split(".")[1] for key in after.keys() - before.keys()}
+    assert new == {"vqa": {"cell_scores", "box_offsets"}, "loc": {"answer_head"}}[task]
+    # Testing takes no head for granted.
+    with pytest.raises(CheckpointError, match="MODEL.BUILD_(LOC|VQA) is False there and True"):
+        run_test(tiny, "joint_gt_layout", last)
 
 
 def test_one_task_of_a_joint_model_is_tested_alone(tiny, trained, capsys):

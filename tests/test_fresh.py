@@ -105,6 +105,32 @@ def test_the_limit_of_hops_follows_the_step(scenes_file):
     assert most == [0, 0, 1, 1, 3]
 
 
+@pytest.mark.parametrize("task", ["questions", "expressions"])
+def test_scenes_of_few_objects_first(scenes_file, loc_file, task):
+    source, path = {
+        "questions": (FreshQuestions, scenes_file),
+        "expressions": (FreshExpressions, loc_file),
+    }[task]
+    (step, images), (then, rest) = source(path, max_objects=[(0, 5), (100, None)]).stages
+    sizes = np.array([len(scene["objects"]) for scene in SCENES])
+    assert (step, then) == (0, 100) and rest.tolist() == source(path).images.tolist()
+    assert images.tolist() == [image for image in rest.tolist() if sizes[image] <= 5]
+    assert 0 < len(images) < len(rest)
+    assert [stage[0] for stage in source(path).stages] == [0]
+    with pytest.raises(SceneError, match="no scene to ask about has at most 2 objects"):
+        source(path, max_objects=2)
+
+
+def test_queries_first(scenes_file):
+    source = FreshQuestions(scenes_file, queries_until=10, max_hops=1)
+
+    def kinds(step):
+        drawn = [source.draw(image, 20, rng(image), step).question_type for image in range(IMAGES)]
+        return {source.question_types[kind].split("_")[0] for kind in np.concatenate(drawn)}
+
+    assert kinds(9) == {"query"} and {"count", "exist", "query", "equal"} <= kinds(10)
+
+
 def test_counting_and_relations_more_often(scenes_file):
     def shares(**mix):
         source = FreshQuestions(scenes_file, **mix)

@@ -14,6 +14,7 @@ from snmn.losses import (
     SHARPEN_SCALINGS,
     SNMNLoss,
     l2_regularisation,
+    layout_distribution,
     module_entropy,
     schedule_progress,
 )
@@ -21,6 +22,7 @@ from snmn.metrics import AccuracyByGroup, layout_correct
 from snmn.model import SNMNOutput
 from snmn.optimiser import TFAdam
 from snmn.training import learning_rate_scale
+from snmn.vocabulary import MODULE_INDEX, MODULES
 
 SMALL = {
     "feature_dim": 6,
@@ -151,6 +153,25 @@ def test_losses_by_hand():
     )
     loss.sharpen_type = "max_prob"
     assert loss(output, batch, model, 10)["sharpen"].item() == pytest.approx(0.1 * 0.25)
+
+
+def test_layouts_are_held_to_one_after_the_other_and_let_go():
+    layouts = [(0, "_Find _And/_Or"), (10, "_Scene _NoOp")]
+    loss = SNMNLoss(prior_layouts=layouts, prior_weight=2.0, prior_begin=20, prior_end=40)
+    logits = torch.randn(3, 2, len(MODULES))
+    logs = logits.log_softmax(dim=-1).mean(dim=0)  # [T,M]
+    find, scene, both = (MODULE_INDEX[n] for n in ("_Find", "_Scene", "_And"))
+    first = -(logs[0, find] + logs[1, both : both + 2].mean()) / 2
+    second = -(logs[0, scene] + logs[1, MODULE_INDEX["_NoOp"]]) / 2
+    output = SimpleNamespace(module_logits=logits)
+    batch = SimpleNamespace(answer=None, box_cell=None, layout=None)
+    found = {step: loss(output, batch, None, step) for step in (0, 9, 10, 20, 30, 40, 99)}
+    expected = {0: 2 * first, 9: 2 * first, 10: 2 * second, 20: 2 * second, 30: second}
+    for step, value in expected.items():
+        torch.testing.assert_close(found[step]["prior"], value)
+    assert found[40] == found[99] == {}
+    with pytest.raises(ValueError, match="no module is called '_Fnd'; there are _NoOp, _Find"):
+        layout_distribution("_Find _Fnd/_Or")
 
 
 def test_entropy_counts_no_infinity():
