@@ -52,16 +52,14 @@ Limit = int | None | Sequence[tuple[int, int | None]]  # see ``ScheduledLimit``
 
 
 def _stages(
-    scenes: CompactScenes, images: np.ndarray, max_objects: Limit, path: str | os.PathLike
+    sizes: np.ndarray, images: np.ndarray, max_objects: Limit
 ) -> list[tuple[int, np.ndarray]]:
-    """From which step on which images are asked about. Raises ``SceneError`` if there are none."""
+    """From which step on which images are asked about; ``sizes`` are their numbers of objects."""
     limit = ScheduledLimit(max_objects)
     stages = []
     for step in limit.steps:
         most = limit.at(step)
-        kept = images if most is None else images[scenes.sizes[images] <= most]
-        if not len(kept):
-            raise SceneError(f"{path}: no scene to ask about has at most {most} objects")
+        kept = images if most is None else images[sizes <= max(most, sizes.min())]
         stages.append((step, kept))
     return stages
 
@@ -72,7 +70,8 @@ class FreshQuestions:
     Args:
         scenes_file: ROOT/scenes/CLEVR_<split>_scenes.json of the training images.
         max_hops: the most hops, as a number or as a schedule by training step.
-        max_objects: likewise the most objects of the scenes that are asked about.
+        max_objects: likewise the most objects of the scenes that are asked about; where none has
+            so few, it is those with the fewest.
         queries_until: before this step an attribute of an object is asked for, and nothing else.
         counting, per_hop: how many times as often as in CLEVR things are counted, and relations
             asked about, see ``generate_questions``.
@@ -103,7 +102,7 @@ class FreshQuestions:
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         self.images = np.arange(len(self._scenes))
-        self.stages = _stages(self._scenes, self.images, max_objects, scenes_file)
+        self.stages = _stages(self._scenes.sizes[self.images], self.images, max_objects)
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
@@ -147,7 +146,7 @@ class FreshExpressions:
         if not usable:
             raise SceneError(f"{scenes_file}: no scene has an object that can be referred to")
         self.images = np.array(usable)
-        self.stages = _stages(self._scenes, self.images, max_objects, scenes_file)
+        self.stages = _stages(self._scenes.sizes[self.images], self.images, max_objects)
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
