@@ -2,6 +2,9 @@
 
 Each is returned under its own name, already times its weight, so that their sum is what is
 minimised and each can be logged.
+
+Difference from the original: without expert layouts, training may begin held to one layout that is
+the same for all questions (``prior_layouts``; off in the published configurations).
 """
 
 import bisect

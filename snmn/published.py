@@ -100,7 +100,7 @@ def model_arguments(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `snmn.losses.SNMNLoss` from complete nested settings."""
+    """Arguments of `snmn.losses.SNMNLoss` from nested settings with all published keys."""
     flat = flatten(settings)
     loc, vqa = flat["MODEL.BUILD_LOC"], flat["MODEL.BUILD_VQA"]
     rec, gt_layout = flat["MODEL.REC.USE_REC_LOSS"], flat["TRAIN.USE_GT_LAYOUT"]
@@ -121,9 +121,10 @@ def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:
             if flat["TRAIN.SHARPEN_LOSS_SCALING_TYPE"] == "func_scaling"
             else "linear"
         ),
-        "prior_layouts": flat["TRAIN.LAYOUT_PRIOR"],
-        "prior_weight": flat["TRAIN.LAYOUT_PRIOR_WEIGHT"],
-        "prior_begin": flat["TRAIN.LAYOUT_PRIOR_SCHEDULE_BEGIN"],
-        "prior_end": flat["TRAIN.LAYOUT_PRIOR_SCHEDULE_END"],
+        # Ours, which configurations of the earlier codebases do not have.
+        "prior_layouts": flat.get("TRAIN.LAYOUT_PRIOR", []),
+        "prior_weight": flat.get("TRAIN.LAYOUT_PRIOR_WEIGHT", 0.0),
+        "prior_begin": flat.get("TRAIN.LAYOUT_PRIOR_SCHEDULE_BEGIN", 0),
+        "prior_end": flat.get("TRAIN.LAYOUT_PRIOR_SCHEDULE_END", 0),
         "weight_decay": flat["TRAIN.WEIGHT_DECAY"],
     }
