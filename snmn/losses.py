@@ -51,9 +51,9 @@ def module_entropy(probs: Tensor) -> Tensor:
 
 def schedule_progress(step: int, begin: int, end: int) -> float:
     """0 before ``begin``, 1 after ``end``, linear in between (SHARPEN_SCHEDULE_*)."""
-    if step >= end:
-        return 1.0
-    return max(0.0, (step - begin) / (end - begin))
+    if step < begin:
+        return 0.0
+    return 1.0 if step >= end else (step - begin) / (end - begin)
 
 
 class SNMNLoss(nn.Module):
