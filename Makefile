@@ -6,9 +6,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 # The quick start's size; CI shrinks it.
-IMAGES ?= 4000
+IMAGES ?= 2500
 VAL_IMAGES ?= 300
-STEPS ?= 5500
+STEPS ?= 4000
 
 DATA := data/quickstart
 RUN := runs/quickstart
