@@ -46,8 +46,8 @@ def csv_log(tiny):
 
 
 def test_what_is_logged(csv_log):
-    names = {"loss_answer", "loss_sharpen", "loss", "accuracy", "entropy", "learning_rate"}
-    names |= {"gradient_norm", "questions_per_second"}
+    names = {"loss_answer", "loss_sharpen", "loss_prior", "loss", "accuracy", "entropy"}
+    names |= {"learning_rate", "gradient_norm", "questions_per_second"}
     assert {name for name in csv_log if name.startswith("train/")} == {f"train/{n}" for n in names}
     for name in names:
         assert sorted(csv_log[f"train/{name}"]) == [2, 4]
