@@ -101,10 +101,22 @@ def check_resumable(path: str | Path, checkpoint: dict[str, Any]) -> None:
         check_trained(checkpoint)
 
 
-def load_weights(model: SNMN, path: str | Path, checkpoint: dict[str, Any], *, ema: bool) -> None:
-    """Put the weights of a checkpoint into its model. Raises CheckpointError if they do not fit."""
+def load_weights(
+    model: SNMN,
+    path: str | Path,
+    checkpoint: dict[str, Any],
+    *,
+    ema: bool,
+    kept: tuple[str, ...] = (),
+) -> None:
+    """Put the weights of a checkpoint into its model. Raises CheckpointError if they do not fit.
+
+    Weights whose names begin with one of ``kept`` are the model's own, unless the checkpoint has
+    them too.
+    """
+    own = {key: value for key, value in model.state_dict().items() if key.startswith(kept)}
     with _naming(path):
-        state = model_state(checkpoint, ema=ema)
+        state = own | model_state(checkpoint, ema=ema)
         check_state(model, state)
         model.load_state_dict(state)
 
@@ -120,11 +132,7 @@ def start_from(
     check_model(path, checkpoint, settings, more_heads=True)
     built = default_arguments() | checkpoint["hyper_parameters"]["model"]
     new = tuple(head for task, heads in HEADS.items() if not built[task] for head in heads)
-    kept = {key: value for key, value in model.state_dict().items() if key.startswith(new)}
-    with _naming(path):
-        state = kept | model_state(checkpoint, ema=False)
-        check_state(model, state)
-        model.load_state_dict(state)
+    load_weights(model, path, checkpoint, ema=False, kept=new)
 
 
 def check_model(

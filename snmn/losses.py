@@ -61,9 +61,9 @@ class SNMNLoss(nn.Module):
 
     A weight of None switches a loss off. sharpen_begin and sharpen_end are training steps, and
     sharpen_scaling one of `SHARPEN_SCALINGS`. With prior_layouts [(step, layout), ...] the
-    layouts of all questions are held to one, see `layout_distribution`, by their cross-entropy with
-    it: from step 0 to the first, then the next. Its weight is prior_weight until the step
-    prior_begin and falls to 0 at prior_end.
+    layouts of all questions are held to the one that is given for the step, as
+    `layout_distribution` reads it, by their cross-entropy with it. Its weight is prior_weight until
+    the step prior_begin and falls to 0 at prior_end.
 
     A batch gives the losses that it has labels for, so the batches of a joint model's two tasks
     each give their own, and unlabelled ones none but those that need no label.

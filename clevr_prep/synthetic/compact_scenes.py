@@ -65,7 +65,7 @@ class CompactScenes:
 
     Attributes:
         filenames: the scenes' image file names.
-        sizes: [scenes] how many objects each has.
+        object_counts: [scenes] how many objects each has.
 
     Raises ``SceneError`` naming the file and the scene when one lacks something.
     """
@@ -93,7 +93,7 @@ class CompactScenes:
         self._values = np.array(values, dtype=np.uint8)
         self._relations = np.array(relations, dtype=np.uint32)
         self._ends = np.array(ends)
-        self.sizes = np.diff(self._ends)
+        self.object_counts = np.diff(self._ends)
         self._seen = np.array(seen, dtype=np.int32) if boxes else None
         self._sizes = np.array(sizes, dtype=np.int32) if boxes else None
 

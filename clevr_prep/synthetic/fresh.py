@@ -52,14 +52,14 @@ Limit = int | None | Sequence[tuple[int, int | None]]  # see ``ScheduledLimit``
 
 
 def _stages(
-    sizes: np.ndarray, images: np.ndarray, max_objects: Limit
+    counts: np.ndarray, images: np.ndarray, max_objects: Limit
 ) -> list[tuple[int, np.ndarray]]:
-    """From which step on which images are asked about; ``sizes`` are their numbers of objects."""
+    """From which step on which images are asked about; ``counts`` are their objects."""
     limit = ScheduledLimit(max_objects)
     stages = []
     for step in limit.steps:
         most = limit.at(step)
-        kept = images if most is None else images[sizes <= max(most, sizes.min())]
+        kept = images if most is None else images[counts <= max(most, counts.min())]
         stages.append((step, kept))
     return stages
 
@@ -102,7 +102,7 @@ class FreshQuestions:
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         self.images = np.arange(len(self._scenes))
-        self.stages = _stages(self._scenes.sizes[self.images], self.images, max_objects)
+        self.stages = _stages(self._scenes.object_counts[self.images], self.images, max_objects)
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
@@ -146,7 +146,7 @@ class FreshExpressions:
         if not usable:
             raise SceneError(f"{scenes_file}: no scene has an object that can be referred to")
         self.images = np.array(usable)
-        self.stages = _stages(self._scenes.sizes[self.images], self.images, max_objects)
+        self.stages = _stages(self._scenes.object_counts[self.images], self.images, max_objects)
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
