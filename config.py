@@ -118,6 +118,7 @@ class Train:
     FRESH_SCENES_FILE_LOC: str = ""  # (ours) the same for new referring expressions
     FRESH_QUERIES_UNTIL: int = 0  # (ours) before this step new questions ask for attributes alone
     FRESH_COUNTING: float = 1.0  # (ours) how many times as often new questions count, as CLEVR's do
+    FRESH_COMPARING: float = 1.0  # (ours) ... and compare numbers or things
     FRESH_PER_HOP: float = 1.0  # (ours) ... and ask about relations, for each of a question's hops
     MAX_HOPS_SCHEDULE: list = field(default_factory=list)  # (ours) [[from step, hops], ...]
     MAX_OBJECTS_SCHEDULE: list = field(default_factory=list)  # (ours) ... of scenes asked about
@@ -243,6 +244,9 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+_MIX = ("FRESH_COUNTING", "FRESH_COMPARING", "FRESH_PER_HOP")  # what new questions ask more often
+
+
 def _heads(config: Config) -> dict[str, bool]:
     """Which tasks' heads are built."""
     return {"vqa": config.MODEL.BUILD_VQA, "loc": config.MODEL.BUILD_LOC}
@@ -278,11 +282,11 @@ def check_training(config: Config) -> None:
             "TRAIN.MAX_OBJECTS_SCHEDULE chooses among scenes that questions are made up about: "
             "give TRAIN.FRESH_SCENES_FILE"
         )
-    plain = train.FRESH_COUNTING == train.FRESH_PER_HOP == 1 and not train.FRESH_QUERIES_UNTIL
+    plain = all(getattr(train, key) == 1 for key in _MIX) and not train.FRESH_QUERIES_UNTIL
     if not (plain or train.FRESH_SCENES_FILE):
         raise ConfigError(
-            "TRAIN.FRESH_COUNTING, FRESH_PER_HOP and FRESH_QUERIES_UNTIL are about questions made "
-            "while training: give TRAIN.FRESH_SCENES_FILE, or leave them at 1, 1 and 0"
+            f"TRAIN.{', '.join(_MIX)} and FRESH_QUERIES_UNTIL are about questions made while "
+            "training: give TRAIN.FRESH_SCENES_FILE, or leave them at 1 and 0"
         )
     schedules = {"SHARPEN": train.USE_SHARPEN_LOSS, "LAYOUT_PRIOR": bool(train.LAYOUT_PRIOR)}
     for name in (name for name, used in schedules.items() if used):
@@ -320,7 +324,7 @@ def _check(config: Config) -> None:
     for key in ("BATCH_SIZE", "QUESTIONS_PER_IMAGE", "MAX_ITER", "LOG_INTERVAL", "VAL_INTERVAL"):
         if getattr(train, key) < 1:
             raise ConfigError(f"TRAIN.{key} must be at least 1, not {getattr(train, key)}")
-    for key in ("FRESH_COUNTING", "FRESH_PER_HOP"):
+    for key in _MIX:
         if not getattr(train, key) > 0:
             raise ConfigError(f"TRAIN.{key} must be above 0, not {getattr(train, key)}")
     if config.TEST.BATCH_SIZE < 1:

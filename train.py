@@ -120,6 +120,7 @@ def training_data(config: Config) -> dict[str, TaskData]:
             FreshQuestions,
             queries_until=train.FRESH_QUERIES_UNTIL,
             counting=train.FRESH_COUNTING,
+            comparing=train.FRESH_COMPARING,
             per_hop=train.FRESH_PER_HOP,
         ),
         "loc": FreshExpressions,

@@ -131,19 +131,24 @@ def test_queries_first(scenes_file):
     assert kinds(9) == {"query"} and {"count", "exist", "query", "equal"} <= kinds(10)
 
 
-def test_counting_and_relations_more_often(scenes_file):
+def test_counting_comparing_and_relations_more_often(scenes_file):
     def shares(**mix):
         source = FreshQuestions(scenes_file, **mix)
         drawn = [source.draw(i, 60, rng(i), 0) for i in range(IMAGES)]
         names = np.array(source.question_types)[np.concatenate([d.question_type for d in drawn])]
-        counted = np.isin(names, ["count", "equal_integer", "greater_than", "less_than"]).mean()
-        return counted, np.concatenate([d.hops for d in drawn]).mean()
+        numbers = np.isin(names, ["equal_integer", "greater_than", "less_than"])
+        compared = numbers | np.char.startswith(names, "equal_")
+        counted = numbers | (names == "count")
+        return counted.mean(), compared.mean(), np.concatenate([d.hops for d in drawn]).mean()
 
     # CLEVR's share is a third; three times the weight make that 3 * .34 / (3 * .34 + .66).
-    (usual, hops), (more, _), (_, further) = shares(), shares(counting=3), shares(per_hop=2)
-    assert abs(usual - 0.34) < 0.08
-    assert abs(more - 0.61) < 0.08
-    assert further > hops + 0.3
+    counted, compared, hops = shares()
+    assert abs(counted - 0.34) < 0.08
+    assert abs(shares(counting=3)[0] - 0.61) < 0.08
+    # Likewise of 0.28.
+    assert abs(compared - 0.28) < 0.08
+    assert abs(shares(comparing=3)[1] - 0.54) < 0.08
+    assert shares(per_hop=2)[2] > hops + 0.3
 
 
 def test_layouts_beyond_the_model_are_an_error(scenes_file):

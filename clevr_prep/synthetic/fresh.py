@@ -73,8 +73,8 @@ class FreshQuestions:
         max_objects: likewise the most objects of the scenes that are asked about; where none has
             so few, it is those with the fewest.
         queries_until: before this step an attribute of an object is asked for, and nothing else.
-        counting, per_hop: how many times as often as in CLEVR things are counted, and relations
-            asked about, see ``generate_questions``.
+        counting, comparing, per_hop: how many times as often as in CLEVR things are counted,
+            things or numbers compared, and relations asked about, see ``generate_questions``.
         steps: T of the layouts.
 
     Answers are balanced within each draw only: a balance that outlived it would depend on which
@@ -92,13 +92,14 @@ class FreshQuestions:
         max_objects: Limit = None,
         queries_until: int = 0,
         counting: float = 1.0,
+        comparing: float = 1.0,
         per_hop: float = 1.0,
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file))
         self._limit = ScheduledLimit(max_hops)
         self._queries_until = queries_until
-        self._mix = {"counting": counting, "per_hop": per_hop}
+        self._mix = {"counting": counting, "comparing": comparing, "per_hop": per_hop}
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         self.images = np.arange(len(self._scenes))

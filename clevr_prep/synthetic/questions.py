@@ -20,12 +20,14 @@ _DRAWS = 20  # attempts at a question of one family
 _FAMILIES = 40  # families tried in vain before balance and variety are given up for once
 
 
-_COUNTING = ("count", "number")  # kinds of families: how many, and comparisons of two numbers
+# Kinds of families.
+_COUNTING = ("count", "number")  # how many there are, and comparisons of two numbers
+_COMPARING = ("number", "equal")  # comparisons of two numbers, and of an attribute of two objects
 
 
 @cache
 def _choices(
-    max_hops: int | None, queries: bool, counting: float, per_hop: float
+    max_hops: int | None, queries: bool, counting: float, comparing: float, per_hop: float
 ) -> tuple[list[int], list[float]]:
     kept = [i for i, f in enumerate(FAMILIES) if max_hops is None or f.hops <= max_hops]
     if not kept:
@@ -36,6 +38,8 @@ def _choices(
     for place, i in enumerate(kept):
         if FAMILIES[i].shape[0] in _COUNTING:
             weights[place] *= counting
+        if FAMILIES[i].shape[0] in _COMPARING:
+            weights[place] *= comparing
     return kept, weights
 
 
@@ -48,6 +52,7 @@ def generate_questions(
     max_hops: int | None = None,
     queries: bool = False,
     counting: float = 1.0,
+    comparing: float = 1.0,
     per_hop: float = 1.0,
 ) -> list[dict]:
     """Make questions about a CLEVR scene, with answers and programs.
@@ -55,8 +60,9 @@ def generate_questions(
     ``balance`` carries the answer counts over a stream of scenes; without one, this call is
     balanced by itself. ``max_hops`` leaves out families with more hops (0: no relations at all),
     ``queries`` all but those that ask for an attribute of an object; ``counting`` multiplies how
-    often it is asked how many there are and which are more, ``per_hop`` how often, for each
-    relation that a question goes through.
+    often it is asked how many there are and which are more, ``comparing`` how often which are more
+    and whether two objects share an attribute, ``per_hop`` how often anything, for each relation
+    that a question goes through.
     The same scene, arguments and state of ``rng`` give the same questions.
 
     Returns dictionaries with ``question``, ``answer``, ``program`` and
@@ -66,7 +72,7 @@ def generate_questions(
     choose = random.Random(int(rng.integers(2**63)))
     sampler = MeaningSampler(SceneMasks(scene), choose)
     balance = AnswerBalance() if balance is None else balance
-    indices, weights = _choices(max_hops, queries, counting, per_hop)
+    indices, weights = _choices(max_hops, queries, counting, comparing, per_hop)
     asked: set[tuple] = set()
     questions: list[dict] = []
     tries = 0
