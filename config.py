@@ -137,6 +137,7 @@ class Train:
     BBOX_OFFSET_LOSS_WEIGHT: float = 1.0
     LAYOUT_LOSS_WEIGHT: float = 1.0
     REC_LOSS_WEIGHT: float = 1.0
+    READING_ORDER_WEIGHT: float = 0.0  # (ours) of expert layouts' words; see snmn/reading_order.py
     USE_SHARPEN_LOSS: bool = False
     SHARPEN_LOSS_TYPE: str = "entropy"
     SHARPEN_LOSS_WEIGHT: float = 1e-5
@@ -298,6 +299,10 @@ def check_training(config: Config) -> None:
             )
     if train.LAYOUT_PRIOR and train.USE_GT_LAYOUT:
         raise ConfigError("TRAIN.LAYOUT_PRIOR is for training without TRAIN.USE_GT_LAYOUT")
+    if train.READING_ORDER_WEIGHT and not train.USE_GT_LAYOUT:
+        raise ConfigError(
+            "TRAIN.READING_ORDER_WEIGHT is about expert layouts: set TRAIN.USE_GT_LAYOUT"
+        )
 
 
 def _check(config: Config) -> None:

@@ -3,8 +3,9 @@
 Each is returned under its own name, already times its weight, so that their sum is what is
 minimised and each can be logged.
 
-Difference from the original: without expert layouts, training may begin held to one layout that is
-the same for all questions (``prior_layouts``; off in the published configurations).
+Differences from the original, both off in the published configurations: without expert layouts,
+training may begin held to one layout that is the same for all questions (``prior_layouts``); with
+them, the steps may be held to the order of their words in the sentence (``reading_order_weight``).
 """
 
 import bisect
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from snmn.heads import offsets_at
 from snmn.model import SNMNOutput
+from snmn.reading_order import reading_order_loss
 from snmn.vocabulary import MODULE_INDEX, MODULES
 
 UNKNOWN = -1  # an answer or a cell that nobody knows
@@ -77,6 +79,7 @@ class SNMNLoss(nn.Module):
         cell_weight: float | None = None,
         offset_weight: float | None = None,
         reconstruction_weight: float | None = None,
+        reading_order_weight: float | None = None,
         sharpen_weight: float | None = None,
         sharpen_type: str = "entropy",
         sharpen_begin: int = 0,
@@ -97,6 +100,7 @@ class SNMNLoss(nn.Module):
         self.answer_weight, self.layout_weight = answer_weight, layout_weight
         self.cell_weight, self.offset_weight = cell_weight, offset_weight
         self.reconstruction_weight = reconstruction_weight
+        self.reading_order_weight = reading_order_weight
         self.sharpen_weight, self.sharpen_type = sharpen_weight, sharpen_type
         self.sharpen_begin, self.sharpen_end = sharpen_begin, sharpen_end
         self.weight_decay = weight_decay
@@ -108,7 +112,8 @@ class SNMNLoss(nn.Module):
     def forward(
         self, output: SNMNOutput, batch: Targets, model: nn.Module, step: int
     ) -> dict[str, Tensor]:
-        """Losses by name: answer, layout, cell, offset, reconstruction, sharpen, prior, l2.
+        """Losses by name: answer, layout, cell, offset, reconstruction, reading_order, sharpen,
+        prior, l2.
 
         ``step`` is the number of training iterations done before.
         """
@@ -134,6 +139,10 @@ class SNMNLoss(nn.Module):
         if self.reconstruction_weight is not None:
             losses["reconstruction"] = self.reconstruction_weight * reconstruction_loss(
                 output.reconstruction_logits, batch.question, batch.length
+            )
+        if self.reading_order_weight is not None and batch.layout is not None:
+            losses["reading_order"] = self.reading_order_weight * reading_order_loss(
+                output.question_attention, batch.layout, batch.length
             )
         if self.sharpen_weight is not None:
             progress = schedule_progress(step, self.sharpen_begin, self.sharpen_end)

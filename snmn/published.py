@@ -122,6 +122,7 @@ def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:
             else "linear"
         ),
         # Ours, which configurations of the earlier codebases do not have.
+        "reading_order_weight": flat.get("TRAIN.READING_ORDER_WEIGHT", 0.0) or None,
         "prior_layouts": flat.get("TRAIN.LAYOUT_PRIOR", []),
         "prior_weight": flat.get("TRAIN.LAYOUT_PRIOR_WEIGHT", 0.0),
         "prior_begin": flat.get("TRAIN.LAYOUT_PRIOR_SCHEDULE_BEGIN", 0),

@@ -102,6 +102,10 @@ def test_every_shipped_config_builds(path):
             "MODEL:\n  T_CTRL: 1\nTRAIN:\n  LAYOUT_PRIOR: [[0, _Find]]\n",
             "training without TRAIN.USE_GT_LAYOUT",
         ),
+        (
+            "TRAIN:\n  USE_GT_LAYOUT: False\n  READING_ORDER_WEIGHT: 1.0\n",
+            "set TRAIN.USE_GT_LAYOUT",
+        ),
         ("BASE: nowhere.yaml\n", "nowhere.yaml: No such file"),
         ("BASE: trial.yaml\n", "circle"),
         ("- 1\n", "expected keys and values"),

@@ -1,0 +1,107 @@
+"""In which order the words of a layout's steps stand: snmn/reading_order.py."""
+
+import pytest
+import torch
+
+from snmn.losses import SNMNLoss
+from snmn.model import build_model
+from snmn.reading_order import NOBODY, next_read, reading_order_loss
+from snmn.vocabulary import MODULE_INDEX, encode, tokenise
+
+# A question, its expert layout, and the words that each step is about; none for what has no words.
+READINGS = [
+    (
+        "Do the cylinder and the cube in front of the brown object have the same color?",
+        "_Find _Find _Transform _Filter _DescribeTwo",
+        "cylinder brown front cube -",
+    ),
+    (
+        "What color is the cube that is left of the big sphere behind the tiny cylinder?",
+        "_Find _Transform _Filter _Transform _Filter _DescribeOne",
+        "tiny behind big left cube -",
+    ),
+    (
+        "How many cubes are both left of the sphere and behind the cylinder?",
+        "_Find _Transform _Find _Transform _And _Filter _DescribeOne",
+        "sphere left cylinder behind - cubes -",
+    ),
+    (
+        "There is a sphere behind the cube; how many metal things are left of it?",
+        "_Find _Transform _Filter _Transform _Filter _DescribeOne",
+        "cube behind sphere left metal -",
+    ),
+    (
+        "Are there more red balls than things that are right of the block?",
+        "_Find _Find _Transform _DescribeTwo",
+        "red block right -",
+    ),
+    (
+        "the green thing that is either a metal cube or a tiny ball",
+        "_Find _Find _Or _Filter",
+        "metal tiny - green",
+    ),
+]
+
+
+def batch(question: str, layout: str, about: str):
+    """Attention [1,T,S] that is all on the words of each step, layout [1,T] and length [1]."""
+    words, modules = tokenise(question), layout.split()
+    attention = torch.full((1, 9, len(words)), 1 / len(words))
+    for step, word in enumerate(about.split()):
+        if word != "-":
+            attention[0, step] = torch.eye(len(words))[words.index(word)]
+    padded = modules + ["_NoOp"] * (9 - len(modules))
+    indices = torch.tensor([[MODULE_INDEX[name] for name in padded]])
+    return attention, indices, torch.tensor([len(words)])
+
+
+@pytest.mark.parametrize("question, layout, about", READINGS)
+def test_sentences_are_in_the_order_of_their_layouts(question, layout, about):
+    assert reading_order_loss(*batch(question, layout, about)) == 0
+
+
+def test_another_order_costs_what_is_missing_to_it():
+    question, layout, _ = READINGS[0]
+    # cylinder 2, cube 5, front 7, brown 10, of 17 words and marks.
+    swapped = batch(question, layout, "brown cylinder front cube -")
+    # Find 10 should be before Filter 5, Filter 5 before Transform 7, that before Find 2.
+    assert swapped[2] == 17
+    torch.testing.assert_close(reading_order_loss(*swapped), torch.tensor((6.0 + 6.0) / 17))
+
+
+def test_steps_without_an_order():
+    # "There is a cube; how many balls are left of it?" asks in the other order for "it" alone.
+    related = next_read(("_Find", "_Transform", "_Filter", "_DescribeOne"))
+    assert related == (NOBODY, NOBODY, 1, NOBODY)
+    assert next_read(("_Scene", "_Transform", "_Transform", "_DescribeOne"))[1] == NOBODY
+    # What takes from an empty stack is no layout; what stood before keeps its order.
+    assert next_read(("_Find", "_Transform", "_And", "_Filter")) == (NOBODY, 0, NOBODY, NOBODY)
+    assert next_read(("_Filter", "_Find")) == (NOBODY, NOBODY)
+
+
+def test_training_brings_the_words_into_order():
+    torch.manual_seed(0)
+    sizes = dict.fromkeys(("embed_dim", "lstm_dim", "kb_dim", "memory_dim"), 16)
+    model = build_model(feature_dim=8, pe_dim=8, answer_hidden_dim=8, **sizes)
+    loss = SNMNLoss(answer_weight=None, reading_order_weight=2.0)
+    question, layout, about = READINGS[1]
+    _, layouts, length = batch(question, layout, about)
+    words = torch.tensor([encode(question)])
+
+    class Targets:
+        layout, box_cell, answer = layouts, None, None
+
+    Targets.length, Targets.question = length, words
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    values = []
+    for _ in range(60):
+        output = model(words, length, torch.randn(1, 14, 14, 8))
+        losses = loss(output, Targets, model, 0)
+        assert list(losses) == ["reading_order"]
+        optimiser.zero_grad()
+        losses["reading_order"].backward()
+        optimiser.step()
+        values.append(losses["reading_order"].item())
+    assert values[-1] < 0.1 * values[0]
+    places = output.question_attention[0] @ torch.arange(float(length))
+    assert places[4] < places[3] and places[2] < places[1] < places[0]
