@@ -13,8 +13,8 @@ from typing import Any
 from snmn.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS, layout_distribution
 from snmn.model_arguments import check_argument
 from snmn.published import MODEL_ARGUMENTS, WITHOUT_EFFECT, flatten
-from snmn.question_source import ScheduledLimit
 from snmn.settings import ConfigError, apply_settings, parse_overrides, read_yaml
+from snmn.staged import Staged, staged_limit
 
 DATASETS = {"vqa": ("vqa",), "loc": ("loc",), "joint": ("vqa", "loc")}  # and their tasks
 
@@ -353,13 +353,11 @@ def _check(config: Config) -> None:
         raise ConfigError("LOAD needs CHECKPOINT_FILENAME")
     for key in ("MAX_HOPS_SCHEDULE", "MAX_OBJECTS_SCHEDULE"):
         try:
-            ScheduledLimit([tuple(entry) for entry in getattr(train, key)] or None)
+            staged_limit([tuple(entry) for entry in getattr(train, key)] or None)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"TRAIN.{key}: {error}") from None
     try:
-        # Layouts come one after the other as limits do.
-        ScheduledLimit([(step, None) for step, _ in train.LAYOUT_PRIOR] or None)
-        for _, layout in train.LAYOUT_PRIOR:
+        for _, layout in Staged(train.LAYOUT_PRIOR) if train.LAYOUT_PRIOR else ():
             if len(layout_distribution(layout)) != model.T_CTRL:
                 raise ValueError(f"{layout!r} has not MODEL.T_CTRL ({model.T_CTRL}) steps")
     except (AttributeError, TypeError, ValueError) as error:

@@ -8,7 +8,6 @@ training may begin held to one layout that is the same for all questions (``prio
 them, the steps may be held to the order of their words in the sentence (``reading_order_weight``).
 """
 
-import bisect
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from snmn.heads import offsets_at
 from snmn.model import SNMNOutput
 from snmn.reading_order import reading_order_loss
+from snmn.staged import Staged
 from snmn.vocabulary import MODULE_INDEX, MODULES
 
 UNKNOWN = -1  # an answer or a cell that nobody knows
@@ -105,9 +105,10 @@ class SNMNLoss(nn.Module):
         self.sharpen_begin, self.sharpen_end = sharpen_begin, sharpen_end
         self.weight_decay = weight_decay
         self.prior_weight, self.prior_begin, self.prior_end = prior_weight, prior_begin, prior_end
-        self.prior_starts = [step for step, _ in prior_layouts]
         priors = [layout_distribution(layout) for _, layout in prior_layouts]
         self.register_buffer("priors", torch.stack(priors) if priors else None, persistent=False)
+        places = [(step, place) for place, (step, _) in enumerate(prior_layouts)]
+        self.prior_places = Staged(places) if places else None  # in ``priors``
 
     def forward(
         self, output: SNMNOutput, batch: Targets, model: nn.Module, step: int
@@ -159,7 +160,7 @@ class SNMNLoss(nn.Module):
 
     def _from_prior(self, logits: Tensor, step: int) -> Tensor:
         """Cross-entropy of all layouts, logits [N,T,M], with the prior of a training step."""
-        prior = self.priors[bisect.bisect_right(self.prior_starts, step) - 1]  # [T,M]
+        prior = self.priors[self.prior_places.at(step)]  # [T,M]
         return F.cross_entropy(logits.flatten(0, 1), prior.repeat(len(logits), 1))
 
     def _sharpness(self, probs: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ Several processes train as one with a batch as large as theirs together: each ta
 every training batch, and whole batches of an evaluation by turns.
 """
 
-import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from snmn.imdb import Imdb
+from snmn.staged import Staged
 
 # Tells these random numbers from those of `snmn.datasets`, which have the same seed.
 _ORDER = 0
@@ -87,17 +87,17 @@ class StagedPasses:
     """
 
     def __init__(self, stages: Sequence[tuple[int, ShuffledPasses]]):
-        self._starts, self._passes = zip(*stages, strict=True)
+        self._passes = Staged(stages)
+        self._last = stages[-1][1]
 
     def __len__(self) -> int:
         """Steps of one pass over what is visited last."""
-        return len(self._passes[-1])
+        return len(self._last)
 
     def request(self, step: int) -> Request:
         """What training step ``step`` (from 0) asks for."""
-        stage = bisect.bisect_right(self._starts, step) - 1
-        asked = self._passes[stage].request(step - self._starts[stage])
-        return asked._replace(step=step)
+        start, passes = self._passes.stage(step)
+        return passes.request(step - start)._replace(step=step)
 
 
 class TrainingOrder(Sampler):

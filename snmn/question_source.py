@@ -6,12 +6,13 @@ for. Both obey a limit on hops that may change with the training step (a curricu
 questions up from scenes can also begin with those of few objects.
 """
 
-import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
+
+from snmn.staged import Limit, staged_limit
 
 UNKNOWN = 255  # question type or hops that nobody knows (a question without a program)
 
@@ -80,38 +81,12 @@ class QuestionSource(Protocol):
         ...
 
 
-class ScheduledLimit:
-    """The most hops that questions, or objects that scenes, may have at each training step.
-
-    Args:
-        limit: a number for all steps, None for no limit, or a schedule [(step, most), ...] with
-            ascending steps from 0, each valid until the next; the most may be None there too.
-
-    >>> limit = ScheduledLimit([(0, 0), (1000, 2), (5000, None)])
-    >>> limit.at(999), limit.at(1000), limit.at(9999)
-    (0, 2, None)
-    """
-
-    def __init__(self, limit: int | None | Sequence[tuple[int, int | None]]):
-        schedule = [(0, limit)] if limit is None or isinstance(limit, int) else list(limit)
-        self.steps = [int(step) for step, _ in schedule]
-        self._limits = [most for _, most in schedule]
-        if not schedule or self.steps[0] != 0 or sorted(set(self.steps)) != self.steps:
-            raise ValueError(f"a schedule of limits has ascending steps from 0, not {schedule}")
-        if any(most is not None and most < 0 for most in self._limits):
-            raise ValueError(f"a limit is not negative: {schedule}")
-
-    def at(self, step: int) -> int | None:
-        """The limit at a step; None when there is none."""
-        return self._limits[bisect.bisect_right(self.steps, step) - 1]
-
-
 class StoredQuestions:
     """Draws the questions of an imdb: those of an image in random order.
 
     Args:
         imdb: the ``snmn.imdb.Imdb``.
-        max_hops: a limit, as in ``ScheduledLimit``. An image without a question within the limit
+        max_hops: a limit, as for ``staged_limit``. An image without a question within the limit
             gives those with the fewest hops it has.
 
     Attributes:
@@ -120,9 +95,9 @@ class StoredQuestions:
     No question comes twice in one draw as long as the image has enough of them.
     """
 
-    def __init__(self, imdb, *, max_hops: int | None | Sequence[tuple[int, int | None]] = None):
+    def __init__(self, imdb, *, max_hops: Limit = None):
         self.imdb = imdb
-        self._limit = ScheduledLimit(max_hops)
+        self._limit = staged_limit(max_hops)
         self.filenames = imdb.filenames
         self.question_types = imdb.question_types
         self._rows = np.argsort(imdb.image, kind="stable")

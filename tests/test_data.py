@@ -14,7 +14,8 @@ from clevr_prep.data.get_ground_truth_layout import write_layouts
 from snmn.data import Batch, CLEVRDataModule, DataError
 from snmn.imdb import Imdb, ImdbError
 from snmn.orders import EvaluationOrder, ShuffledPasses, StagedPasses
-from snmn.question_source import ScheduledLimit, StoredQuestions
+from snmn.question_source import StoredQuestions
+from snmn.staged import staged_limit
 from tests.tiny_dataset import (
     ATTRIBUTES,
     feature_maps,
@@ -399,9 +400,9 @@ class TestStoredQuestions:
 
     @pytest.mark.parametrize("bad", [[], [(5, 1)], [(0, 1), (0, 2)], [(0, 0), (9, 1), (5, 2)], -1])
     def test_bad_schedules(self, bad):
-        with pytest.raises(ValueError, match="limit"):
-            ScheduledLimit(bad)
+        with pytest.raises(ValueError, match="a schedule has|a limit is not"):
+            staged_limit(bad)
 
     def test_yaml_lists_are_schedules(self):
-        limit = ScheduledLimit([[0, 0], [100, 2]])
+        limit = staged_limit([[0, 0], [100, 2]])
         assert [limit.at(s) for s in (0, 99, 100)] == [0, 0, 2]

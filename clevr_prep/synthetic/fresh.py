@@ -18,7 +18,8 @@ from clevr_prep.synthetic.expressions import generate_expressions
 from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.synthetic.questions import MAX_WORDS, generate_questions
 from clevr_prep.synthetic.scene_masks import SceneError
-from snmn.question_source import EncodedQuestions, ScheduledLimit
+from snmn.question_source import EncodedQuestions
+from snmn.staged import Limit, staged_limit
 from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX
 
 
@@ -48,17 +49,12 @@ class _Encoder:
         }
 
 
-Limit = int | None | Sequence[tuple[int, int | None]]  # see ``ScheduledLimit``
-
-
 def _stages(
     counts: np.ndarray, images: np.ndarray, max_objects: Limit
 ) -> list[tuple[int, np.ndarray]]:
     """From which step on which images are asked about; ``counts`` are their objects."""
-    limit = ScheduledLimit(max_objects)
     stages = []
-    for step in limit.steps:
-        most = limit.at(step)
+    for step, most in staged_limit(max_objects):
         kept = images if most is None else images[counts <= max(most, counts.min())]
         stages.append((step, kept))
     return stages
@@ -97,7 +93,7 @@ class FreshQuestions:
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file))
-        self._limit = ScheduledLimit(max_hops)
+        self._limit = staged_limit(max_hops)
         self._queries_until = queries_until
         self._mix = {"counting": counting, "comparing": comparing, "per_hop": per_hop}
         self._encode = _Encoder(self.question_types, steps)
@@ -136,7 +132,7 @@ class FreshExpressions:
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file), boxes=True)
-        self._limit = ScheduledLimit(max_hops)
+        self._limit = staged_limit(max_hops)
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         usable = [
