@@ -5,7 +5,7 @@ minimised and each can be logged.
 
 Differences from the original, both off in the published configurations: without expert layouts,
 training may begin held to one layout that is the same for all questions (``prior_layouts``); with
-them, the steps may be held to the order of their words in the sentence (``reading_order_weight``).
+them, steps may be held to words of their kind in the sentence's order (``reading_order_weight``).
 """
 
 import math
@@ -143,7 +143,7 @@ class SNMNLoss(nn.Module):
             )
         if self.reading_order_weight is not None and batch.layout is not None:
             losses["reading_order"] = self.reading_order_weight * reading_order_loss(
-                output.question_attention, batch.layout, batch.length
+                output.question_attention, batch.question, batch.layout, batch.length
             )
         if self.sharpen_weight is not None:
             progress = schedule_progress(step, self.sharpen_begin, self.sharpen_end)

@@ -1,4 +1,4 @@
-"""In which order a layout's steps find their words in the sentence: a signal on word attention.
+"""Which kind of words a layout's steps read, and in which order: a signal on word attention.
 
 Answers and layouts leave open which phrase a step reads. "Do the cylinder and the cube in front of
 the brown object have the same color?" takes Find, Find, Transform, Filter, DescribeTwo, and is also
@@ -8,7 +8,9 @@ cube left of the sphere, whatever the sphere.
 
 English settles it without any label: what is related is named before what it is related to, and the
 first of two things before the second. So the words of a layout's steps stand in the order that
-`next_read` gives, which follows from the layout alone.
+`next_read` gives, which follows from the layout alone. Held to that order only, steps whose object
+no answer needs take up "the" and "do" at its beginning; so Find and Filter are also held to words
+that describe objects, Transform to words that relate them.
 
 Not in the paper, and off in the published configurations. It needs expert layouts.
 """
@@ -19,7 +21,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from snmn.vocabulary import MODULES
+from snmn.vocabulary import MODULES, QUESTION_WORDS
 
 NOBODY = -1  # no step is known to be read next
 
@@ -69,14 +71,37 @@ def _last_relation(layout: Sequence[str]) -> int:
     return 1 + filtered if layout[-1 - filtered] == "_Transform" else 0
 
 
-def reading_order_loss(attention: Tensor, layout: Tensor, length: Tensor) -> Tensor:
-    """How far the words of steps stand from their order in the sentence, 0 where they follow it.
+def _told_by(words: str) -> Tensor:
+    """Which words of the vocabulary these are: [words] bool."""
+    chosen = words.split()
+    return torch.tensor([word in chosen for word in QUESTION_WORDS])
+
+
+# What describes objects, and what relates them: of these words a step can learn what to look for.
+_DESCRIBE = _told_by(
+    "large big small tiny gray red blue green brown purple cyan yellow rubber matte metal metallic "
+    "shiny cube cubes block blocks sphere spheres ball balls cylinder cylinders "
+    "thing things object objects"
+)
+_RELATE = _told_by("left right front behind same size color material shape")
+_READ_BY = {"_Find": _DESCRIBE, "_Filter": _DESCRIBE, "_Transform": _RELATE}
+# Per module, the words it reads; none for those that have no words of their own.
+_READS = torch.stack([_READ_BY.get(module, torch.zeros_like(_RELATE)) for module in MODULES])
+
+
+def reading_order_loss(
+    attention: Tensor, question: Tensor, layout: Tensor, length: Tensor
+) -> Tensor:
+    """How far steps are from words of their kind in the order of the sentence; 0 where they agree.
 
     A step's place is the mean position of the words it attends to. Each step should be at least
-    a word before the one that is read next; what is missing to that is summed over steps, as a
-    share of the question's length, and averaged over questions.
+    a word before the one that is read next; what is missing to that counts as a share of the
+    question's length. A Find, Filter or Transform should attend to words that describe objects or
+    relate them; its attention to other words counts as it is. Both are summed over steps and
+    averaged over questions.
 
-    Shapes: attention [N,T,S] to words, layout [N,T] module indices, length [N] words.
+    Shapes: attention [N,T,S] to words, question [N,S] word indices, layout [N,T] module indices,
+    length [N] words.
     """
     rows = [next_read(tuple(MODULES[index] for index in row)) for row in layout.tolist()]
     following = torch.tensor(rows, device=attention.device)  # [N,T]
@@ -84,4 +109,8 @@ def reading_order_loss(attention: Tensor, layout: Tensor, length: Tensor) -> Ten
     place = attention @ positions  # [N,T]
     after = place.gather(1, following.clamp_min(0))
     missing = (1 + place - after).clamp_min(0) * (following != NOBODY)
-    return (missing.sum(1) / length).mean()
+
+    reads = _READS.to(layout.device)[layout]  # [N,T,words]
+    own = reads.gather(2, question[:, None].expand(*attention.shape))  # [N,T,S]
+    others = attention.masked_fill(own, 0).sum(2) * reads.any(2)
+    return (missing.sum(1) / length + others.sum(1)).mean()
