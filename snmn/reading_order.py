@@ -94,11 +94,11 @@ def reading_order_loss(
 ) -> Tensor:
     """How far steps are from words of their kind in the order of the sentence; 0 where they agree.
 
-    A step's place is the mean position of the words it attends to. Each step should be at least
-    a word before the one that is read next; what is missing to that counts as a share of the
-    question's length. A Find, Filter or Transform should attend to words that describe objects or
-    relate them; its attention to other words counts as it is. Both are summed over steps and
-    averaged over questions.
+    Each word that a step attends to should stand at least one before each that the step attends
+    to which is read next; what is missing to that, in the mean over pairs of words drawn from both
+    attentions, counts as a share of the question's length. A Find, Filter or Transform should
+    attend to words that describe objects or relate them; its attention to other words counts as
+    it is. Both are summed over steps and averaged over questions.
 
     Shapes: attention [N,T,S] to words, question [N,S] word indices, layout [N,T] module indices,
     length [N] words.
@@ -106,9 +106,10 @@ def reading_order_loss(
     rows = [next_read(tuple(MODULES[index] for index in row)) for row in layout.tolist()]
     following = torch.tensor(rows, device=attention.device)  # [N,T]
     positions = torch.arange(attention.shape[2], device=attention.device, dtype=attention.dtype)
-    place = attention @ positions  # [N,T]
-    after = place.gather(1, following.clamp_min(0))
-    missing = (1 + place - after).clamp_min(0) * (following != NOBODY)
+    lacking = (1 + positions[:, None] - positions).clamp_min(0)  # [S,S] of a word and a later one
+    after = following.clamp_min(0)[..., None].expand_as(attention)
+    later = attention.gather(1, after)  # [N,T,S]
+    missing = (attention @ lacking * later).sum(2) * (following != NOBODY)
 
     reads = _READS.to(layout.device)[layout]  # [N,T,words]
     own = reads.gather(2, question[:, None].expand(*attention.shape))  # [N,T,S]

@@ -76,8 +76,8 @@ def test_words_of_another_kind_cost_their_attention():
     torch.testing.assert_close(loss, torch.tensor(1.0))
     attention, *rest = batch(question, layout, "cylinder brown front cube -")
     attention[0, 2] = 0.5 * attention[0, 2] + 0.5 * attention[0, 1]
-    # Half on "brown", 10 of 17: half a word's worth of kind, and Find at 10 is not 1 after 8.5.
-    torch.testing.assert_close(reading_order_loss(attention, *rest), torch.tensor(0.5))
+    # Half on "brown": half of another kind, and half a word short of being before Find's "brown".
+    torch.testing.assert_close(reading_order_loss(attention, *rest), torch.tensor(0.5 + 0.5 / 17))
 
 
 def test_steps_without_an_order():
