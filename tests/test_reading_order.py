@@ -1,12 +1,15 @@
 """In which order the words of a layout's steps stand: snmn/reading_order.py."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from clevr_prep.reading import heard_arguments
 from snmn.losses import SNMNLoss
 from snmn.model import build_model
 from snmn.reading_order import NOBODY, next_read, reading_order_loss
-from snmn.vocabulary import MODULE_INDEX, encode, tokenise
+from snmn.vocabulary import MODULE_INDEX, QUESTION_WORDS, encode, tokenise
 
 # A question, its expert layout, and the words that each step is about; none for what has no words.
 READINGS = [
@@ -80,6 +83,18 @@ def test_words_of_another_kind_cost_their_attention():
     torch.testing.assert_close(reading_order_loss(attention, *rest), torch.tensor(0.5 + 0.5 / 17))
 
 
+@pytest.mark.parametrize("module", ["_Find", "_Filter", "_Transform"])
+def test_words_of_a_module_are_those_that_its_program_hears(module):
+    # These go with them, and say nothing that a program could use.
+    beside = ["same"] if module == "_Transform" else "thing things object objects".split()
+    for index, word in enumerate(QUESTION_WORDS):
+        one = torch.ones(1, 1, 1)
+        layout = torch.tensor([[MODULE_INDEX[module]]])
+        loss = reading_order_loss(one, torch.tensor([[index]]), layout, torch.tensor([1]))
+        heard = bool(heard_arguments(module, [word], [1.0])) or word in beside
+        assert loss == (0 if heard else 1), word
+
+
 def test_steps_without_an_order():
     # "There is a cube; how many balls are left of it?" asks in the other order for "it" alone.
     related = next_read(("_Find", "_Transform", "_Filter", "_DescribeOne"))
@@ -98,15 +113,14 @@ def test_training_brings_steps_to_their_words():
     question, layout, about = READINGS[1]
     _, words, layouts, length = batch(question, layout, about)
 
-    class Targets:
-        layout, box_cell, answer = layouts, None, None
-
-    Targets.length, Targets.question = length, words
+    targets = SimpleNamespace(
+        question=words, length=length, layout=layouts, answer=None, box_cell=None
+    )
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     values = []
     for _ in range(200):
         output = model(words, length, torch.randn(1, 14, 14, 8))
-        losses = loss(output, Targets, model, 0)
+        losses = loss(output, targets, model, 0)
         assert list(losses) == ["reading_order"]
         optimiser.zero_grad()
         losses["reading_order"].backward()
