@@ -76,7 +76,11 @@ def make_sample(number: int) -> dict:
         "width": SIZE[0],
         "height": SIZE[1],
         "alt": describe(scene),
-        "questions": [{"text": q["question"], "answer": q["answer"]} for q in questions],
+        # One of CLEVR's templates lacks the mark, which the page adds to every question.
+        "questions": [
+            {"text": q["question"].removesuffix("?") + "?", "answer": q["answer"]}
+            for q in questions
+        ],
         "expressions": [
             {"text": e["question"], "box": scene["objects"][e["target_object"]]["bbox"]}
             for e in _short(expressions, SUGGESTIONS)

@@ -164,6 +164,8 @@ def test_models_samples_vocabulary_and_health(client):
         assert client.get(sample["url"]).headers["content-type"] == "image/jpeg"
         for suggestion in sample["questions"] + sample["expressions"]:
             questions.read_question(suggestion["text"])
+        # As the page sends them: it knows by the text which answer is true.
+        assert all(suggestion["text"].endswith("?") for suggestion in sample["questions"])
     vocabulary = client.get("/api/vocabulary").json()
     assert vocabulary["words"] == list(QUESTION_WORDS)
     assert [module["name"] for module in vocabulary["modules"]] == list(MODULES)
