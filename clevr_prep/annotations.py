@@ -128,9 +128,13 @@ def _followed(
     words: Sequence[str],
     attention: np.ndarray,
 ) -> tuple[frozenset[int], list[tuple[str, int]]]:
-    """The one of the orders that a model follows, judged by its modules and words alone."""
+    """The one of the orders that a model follows, judged by its modules and words alone.
 
-    def fit(entry: tuple) -> tuple[int, int]:
+    Its modules decide if they are one order's whole layout. A layout of the model's own begins
+    like one or the other by chance, so there the words tell which object comes first.
+    """
+
+    def fit(entry: tuple) -> tuple[bool, int, int]:
         steps = entry[1]
         same, shared = 0, 0
         for module, (expected, node), weights in zip(modules, steps, attention, strict=False):
@@ -138,7 +142,8 @@ def _followed(
                 break
             same += 1
             shared += len(heard_arguments(module, words, weights) & _arguments(nodes, node))
-        return same, shared
+        whole = same == len(steps) and set(modules[same:]) <= {"_NoOp"}
+        return whole, shared, same
 
     return max(orders, key=fit)  # The program's own order if others fit no better.
 

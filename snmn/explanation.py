@@ -5,8 +5,8 @@ the modules read it. The truth is a `QuestionTruth`: the cells of each of K obje
 objects that the expert's program has selected after each step of the expert's layout. Step t is
 compared as long as the model's likeliest modules of steps 1 to t are the expert's, since only then
 the step means the same for both. What And, Or and DescribeTwo join can be looked for in either
-order; the model is held to the one that its modules and, if both fit, its attended words follow
-(where it looks has no say in that).
+order; the model is held to the one whose layout it has and, if that is both or neither, to the one
+that its attended words follow (where it looks has no say in that).
 
 By module, over steps where the expert selects at least one object:
 

@@ -176,24 +176,36 @@ class TestOrder:
     def test_without_a_word_the_programs_own_order_holds(self):
         assert self.followed("", "")[0] == frozenset()
 
-    def test_modules_go_before_words(self):
-        program = [
-            node("scene"),
-            node("filter_color", 0, value="red"),
-            node("unique", 1),
-            node("relate", 2, value="left"),
-            node("scene"),
-            node("filter_size", 4, value="large"),
-            node("union", 3, 5),
-            node("count", 6),
-        ]
-        nodes, order = parse_program(program)
-        assert expert_layout(program)[:3] == ["_Find", "_Transform", "_Find"]
+    # How many things are left of the red thing or large?
+    UNION = [
+        node("scene"),
+        node("filter_color", 0, value="red"),
+        node("unique", 1),
+        node("relate", 2, value="left"),
+        node("scene"),
+        node("filter_size", 4, value="large"),
+        node("union", 3, 5),
+        node("count", 6),
+    ]
+
+    def followed_by(self, modules, words, attention):
+        nodes, order = parse_program(self.UNION)
+        return _followed(_orders(self.UNION, nodes, order), nodes, modules, words, attention)
+
+    def test_a_whole_layout_goes_before_words(self):
+        assert expert_layout(self.UNION)[:3] == ["_Find", "_Transform", "_Find"]
         modules = ["_Find", "_Find", "_Transform", "_Or", "_DescribeOne"]
-        attention = np.tile([[1.0, 0.0]], (5, 1))
-        orders = _orders(program, nodes, order)
-        swapped, steps = _followed(orders, nodes, modules, ["red", "left"], attention)
+        attention = np.tile([[1.0, 0.0]], (7, 1))
+        swapped, steps = self.followed_by([*modules, "_NoOp", "_NoOp"], ["red", "left"], attention)
         assert [module for module, _ in steps] == modules and swapped == {6}
+
+    def test_words_go_before_the_beginning_of_another_layout(self):
+        # Begins like the program's own order, for every question, whatever it is about.
+        modules = ["_Find", "_Transform", "_Filter", "_Find", "_DescribeTwo", "_Or", "_DescribeOne"]
+        for first, choice in (("large", {6}), ("red", set())):
+            attention = np.zeros((7, 2))
+            attention[0, ["red", "large"].index(first)] = 1
+            assert self.followed_by(modules, ["red", "large"], attention)[0] == choice
 
 
 def test_every_attribute_can_be_heard():
