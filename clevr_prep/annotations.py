@@ -14,7 +14,7 @@ from clevr_prep.reading import discrete_answer, heard_arguments, read_layout
 from clevr_prep.scene_cells import object_cells
 from clevr_prep.synthetic.programs import Node, ProgramError, node_results, parse_program
 from clevr_prep.synthetic.scene_masks import SceneError, SceneMasks, members
-from snmn.explanation import QuestionTruth, Reading
+from snmn.explanation import QuestionTruth, Reading, is_layout
 
 _MOST_PAIRS = 6  # of which each doubles the orders there are; CLEVR has 2
 _DESCRIBES = ("_DescribeOne", "_DescribeTwo")
@@ -142,8 +142,7 @@ def _followed(
                 break
             same += 1
             shared += len(heard_arguments(module, words, weights) & _arguments(nodes, node))
-        whole = same == len(steps) and set(modules[same:]) <= {"_NoOp"}
-        return whole, shared, same
+        return is_layout(modules, [module for module, _ in steps]), shared, same
 
     return max(orders, key=fit)  # The program's own order if others fit no better.
 

@@ -81,6 +81,11 @@ def attended_objects(attention: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return cells @ attention >= 0.5 / max(1, len(cells))
 
 
+def is_layout(modules: Sequence[str], layout: Sequence[str]) -> bool:
+    """Whether T modules are a layout and nothing but NoOp after it."""
+    return list(modules) == [*layout, *["_NoOp"] * (len(modules) - len(layout))]
+
+
 def grown(region: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """A region [P] bool of a grid (H, W), and the cells that touch it, corners too."""
     H, W = grid
@@ -163,8 +168,7 @@ class Explanation:
     ) -> None:
         """Compare a question's steps: its T likeliest modules and its maps [T,P]."""
         self.questions += 1
-        padded = [*truth.layout, *["_NoOp"] * (len(modules) - len(truth.layout))]
-        self.same_layout += list(modules) == padded
+        self.same_layout += is_layout(modules, truth.layout)
         for module, expected, selected, weights in zip(
             modules, truth.layout, truth.selected, attention, strict=False
         ):

@@ -159,15 +159,17 @@ def compare(color, other):
     ]
 
 
+def followed_by(program, modules, words, attention):
+    nodes, order = parse_program(program)
+    return _followed(_orders(program, nodes, order), nodes, modules, words, attention)
+
+
 class TestOrder:
     MODULES = ["_Find", "_Find", "_DescribeTwo"]
 
     def followed(self, first, second):
-        program = compare("red", "blue")
-        nodes, order = parse_program(program)
         attention = [[float(word == w) for w in ("red", "blue")] for word in (first, second, "")]
-        orders = _orders(program, nodes, order)
-        return _followed(orders, nodes, self.MODULES, ["red", "blue"], attention)
+        return followed_by(compare("red", "blue"), self.MODULES, ["red", "blue"], attention)
 
     def test_words_tell_which_arm_comes_first(self):
         assert [node for _, node in self.followed("red", "blue")[1]] == [1, 5, 8]
@@ -188,15 +190,13 @@ class TestOrder:
         node("count", 6),
     ]
 
-    def followed_by(self, modules, words, attention):
-        nodes, order = parse_program(self.UNION)
-        return _followed(_orders(self.UNION, nodes, order), nodes, modules, words, attention)
-
     def test_a_whole_layout_goes_before_words(self):
         assert expert_layout(self.UNION)[:3] == ["_Find", "_Transform", "_Find"]
         modules = ["_Find", "_Find", "_Transform", "_Or", "_DescribeOne"]
         attention = np.tile([[1.0, 0.0]], (7, 1))
-        swapped, steps = self.followed_by([*modules, "_NoOp", "_NoOp"], ["red", "left"], attention)
+        swapped, steps = followed_by(
+            self.UNION, [*modules, "_NoOp", "_NoOp"], ["red", "left"], attention
+        )
         assert [module for module, _ in steps] == modules and swapped == {6}
 
     def test_words_go_before_the_beginning_of_another_layout(self):
@@ -205,7 +205,7 @@ class TestOrder:
         for first, choice in (("large", {6}), ("red", set())):
             attention = np.zeros((7, 2))
             attention[0, ["red", "large"].index(first)] = 1
-            assert self.followed_by(modules, ["red", "large"], attention)[0] == choice
+            assert followed_by(self.UNION, modules, ["red", "large"], attention)[0] == choice
 
 
 def test_every_attribute_can_be_heard():
