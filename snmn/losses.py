@@ -143,7 +143,7 @@ class SNMNLoss(nn.Module):
             )
         if self.reading_order_weight is not None and batch.layout is not None:
             losses["reading_order"] = self.reading_order_weight * reading_order_loss(
-                output.question_attention, batch.question, batch.layout, batch.length
+                output.question_attention, batch.question, batch.layout
             )
         if self.sharpen_weight is not None:
             progress = schedule_progress(step, self.sharpen_begin, self.sharpen_end)

@@ -24,6 +24,7 @@ from torch import Tensor
 from snmn.vocabulary import MODULES, QUESTION_WORDS
 
 NOBODY = -1  # no step is known to be read next
+_LEAST = 1e-6  # no probability counts as less
 
 
 @cache
@@ -89,29 +90,34 @@ _READ_BY = {"_Find": _DESCRIBE, "_Filter": _DESCRIBE, "_Transform": _RELATE}
 _READS = torch.stack([_READ_BY.get(module, torch.zeros_like(_RELATE)) for module in MODULES])
 
 
-def reading_order_loss(
-    attention: Tensor, question: Tensor, layout: Tensor, length: Tensor
-) -> Tensor:
-    """How far steps are from words of their kind in the order of the sentence; 0 where they agree.
+def reading_order_loss(attention: Tensor, question: Tensor, layout: Tensor) -> Tensor:
+    """How unlikely steps are to read words of their kind in the sentence's order; 0 where they do.
 
-    Each word that a step attends to should stand at least one before each that the step attends
-    to which is read next; what is missing to that, in the mean over pairs of words drawn from both
-    attentions, counts as a share of the question's length. A Find, Filter or Transform should
-    attend to words that describe objects or relate them; its attention to other words counts as
-    it is. Both are summed over steps and averaged over questions.
+    A word drawn from a step's attention should stand before one drawn from that of the step which
+    is read next, and a word drawn from a Find's, Filter's or Transform's should be one that
+    describes objects or relates them. The loss is the negative log of these probabilities, summed
+    over steps and averaged over questions.
 
-    Shapes: attention [N,T,S] to words, question [N,S] word indices, layout [N,T] module indices,
-    length [N] words.
+    Shapes: attention [N,T,S] to words, question [N,S] word indices, layout [N,T] module indices.
     """
     rows = [next_read(tuple(MODULES[index] for index in row)) for row in layout.tolist()]
     following = torch.tensor(rows, device=attention.device)  # [N,T]
-    positions = torch.arange(attention.shape[2], device=attention.device, dtype=attention.dtype)
-    lacking = (1 + positions[:, None] - positions).clamp_min(0)  # [S,S] of a word and a later one
+    S = attention.shape[2]
+    before = torch.ones(S, S, device=attention.device).triu(1)  # [S,S] of a word and a later one
     after = following.clamp_min(0)[..., None].expand_as(attention)
     later = attention.gather(1, after)  # [N,T,S]
-    missing = (attention @ lacking * later).sum(2) * (following != NOBODY)
+    in_order = (attention @ before * later).sum(2)  # [N,T]
 
     reads = _READS.to(layout.device)[layout]  # [N,T,words]
     own = reads.gather(2, question[:, None].expand(*attention.shape))  # [N,T,S]
-    others = attention.masked_fill(own, 0).sum(2) * reads.any(2)
-    return (missing.sum(1) / length + others.sum(1)).mean()
+    of_kind = attention.masked_fill(~own, 0).sum(2)  # [N,T]
+    costs = _cost(in_order) * (following != NOBODY) + _cost(of_kind) * reads.any(2)
+    return costs.sum(1).mean()
+
+
+def _cost(probability: Tensor) -> Tensor:
+    """Its negative log, 13.8 at most, where a word of the right kind or order has no chance.
+
+    Not what is missing to 1: attention that has settled on wrong words gets no gradient from that.
+    """
+    return -(_LEAST + (1 - _LEAST) * probability).log()
