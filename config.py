@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snmn.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS, layout_distribution
-from snmn.model_arguments import check_argument
-from snmn.published import MODEL_ARGUMENTS, WITHOUT_EFFECT, flatten
-from snmn.settings import ConfigError, apply_settings, parse_overrides, read_yaml
-from snmn.staged import Staged, staged_limit
+from snmn.checkpoints.published_keys import MODEL_ARGUMENTS, WITHOUT_EFFECT, flatten
+from snmn.common.schedules import Staged, staged_limit
+from snmn.network.model_arguments import check_argument
+from snmn.storage.typed_settings import ConfigError, apply_settings, parse_overrides, read_yaml
+from snmn.training.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS, layout_distribution
 
 DATASETS = {"vqa": ("vqa",), "loc": ("loc",), "joint": ("vqa", "loc")}  # and their tasks
 
@@ -137,12 +137,12 @@ class Train:
     BBOX_OFFSET_LOSS_WEIGHT: float = 1.0
     LAYOUT_LOSS_WEIGHT: float = 1.0
     REC_LOSS_WEIGHT: float = 1.0
-    READING_ORDER_WEIGHT: float = 0.0  # (ours) of expert layouts' words; see snmn/reading_order.py
+    READING_ORDER_WEIGHT: float = 0.0  # (ours) of expert layouts' words, in order
     USE_SHARPEN_LOSS: bool = False
     SHARPEN_LOSS_TYPE: str = "entropy"
     SHARPEN_LOSS_WEIGHT: float = 1e-5
     SHARPEN_LOSS_SCALING_TYPE: str = "warmup_scaling"  # linear, or func_scaling
-    SHARPEN_LOSS_SCALING_FUNC: str = ""  # with func_scaling, a name in snmn.losses
+    SHARPEN_LOSS_SCALING_FUNC: str = ""  # with func_scaling, a name in snmn.training.losses
     SHARPEN_SCHEDULE_BEGIN: int = 500
     SHARPEN_SCHEDULE_END: int = 10000
     LAYOUT_PRIOR: list = field(default_factory=list)  # (ours) [[from step, layout], ...], each one

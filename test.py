@@ -17,7 +17,8 @@ intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
     reliability.png               with --explain: accuracy against confidence
 
 --explain asks whether what the model shows is what it does, on data with scene annotations and
-programs (TEST.DATA_DIR, TEST.DATA_DIR_LOC); snmn/explanation.py defines the measures.
+programs (TEST.DATA_DIR, TEST.DATA_DIR_LOC); the measures are defined in
+snmn/evaluation/explanation_measures.py.
 
 Tests the moving average of the weights unless --raw.
 """
@@ -30,29 +31,29 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from clevr_prep.annotations import Annotations
-from clevr_prep.data.question_files import DatasetError
+from clevr_prep.clevr.question_files import DatasetError
+from clevr_prep.truth.annotations import Annotations
 from config import Config, ConfigError, check_heads, load_config, splits, stored_data, to_dict
-from snmn.allocation import keep_freed_memory
-from snmn.bundled import bundled_names, bundled_path
-from snmn.calibration import reliability_plot
-from snmn.checkpoint import (
+from snmn.checkpoints.bundled import bundled_names, bundled_path
+from snmn.checkpoints.checkpoint import (
     CheckpointError,
     check_features,
     check_model,
     load_weights,
     read_checkpoint,
 )
-from snmn.commands import run
-from snmn.data import CLEVRDataModule
-from snmn.explainer import Explainer
-from snmn.explanation import explanation_table
-from snmn.figure_writer import FigurePlan, FigureWriter
-from snmn.imdb import Imdb
-from snmn.predictions import in_order, prediction_rows, write_answers, write_csv
-from snmn.published import loss_arguments
-from snmn.scores import score_table, summarise
-from snmn.training import SNMNTraining, quiet_lightning
+from snmn.checkpoints.published_keys import loss_arguments
+from snmn.common.commands import run
+from snmn.common.freed_memory import keep_freed_memory
+from snmn.data.data_module import CLEVRDataModule
+from snmn.data.imdb import Imdb
+from snmn.evaluation.calibration import reliability_plot
+from snmn.evaluation.explanation_callback import Explainer
+from snmn.evaluation.explanation_measures import explanation_table
+from snmn.evaluation.prediction_rows import in_order, prediction_rows, write_answers, write_csv
+from snmn.evaluation.scores import score_table, summarise
+from snmn.figures.figure_writer import FigurePlan, FigureWriter
+from snmn.training.lightning_module import SNMNTraining, quiet_lightning
 
 
 def load_training(config: Config, path: str, data: CLEVRDataModule) -> SNMNTraining:

@@ -24,8 +24,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from clevr_prep.synthetic.fresh import FreshExpressions, FreshQuestions
-from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES
+from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
+from clevr_prep.synthetic.fresh_questions import FreshExpressions, FreshQuestions
 from config import (
     Config,
     ConfigError,
@@ -36,32 +36,39 @@ from config import (
     tasks,
     to_dict,
 )
-from snmn.allocation import keep_freed_memory
-from snmn.array_file import ArrayFileError, read_array
-from snmn.checkpoint import (
+from snmn.checkpoints.checkpoint import (
     check_model,
     check_resumable,
     load_weights,
     read_checkpoint,
     start_from,
 )
-from snmn.checkpointing import WholeCheckpoints, checkpoint_callbacks
-from snmn.commands import run
-from snmn.data import CLEVRDataModule, TaskData
-from snmn.ema import ExponentialMovingAverage
-from snmn.faults import NonFiniteError
-from snmn.files import remove_partials, replacing
-from snmn.imdb import Imdb
-from snmn.interrupt import Interrupted, StopOnInterrupt
-from snmn.locks import lock_folder
-from snmn.loggers import LOGGERS, LoggerError, close_logger, make_logger, upload_checkpoints
-from snmn.published import loss_arguments, model_arguments
-from snmn.question_source import StoredQuestions
-from snmn.restart_series import Series, ended_run, newest_whole, open_series
-from snmn.restarts import Run, ScoreHistory, best_run, collapse, prior_score, report
-from snmn.training import SNMNTraining, quiet_lightning
-from snmn.training_log import TrainingLog
-from snmn.vocabulary import QUESTION_WORDS
+from snmn.checkpoints.published_keys import loss_arguments, model_arguments
+from snmn.common.commands import run
+from snmn.common.errors import Interrupted
+from snmn.common.freed_memory import keep_freed_memory
+from snmn.common.vocabulary import QUESTION_WORDS
+from snmn.data.data_module import CLEVRDataModule, TaskData
+from snmn.data.imdb import Imdb
+from snmn.data.question_sources import StoredQuestions
+from snmn.storage.locks import lock_folder
+from snmn.storage.npy_file import ArrayFileError, read_array
+from snmn.storage.whole_files import remove_partials, replacing
+from snmn.training.checkpoint_writing import WholeCheckpoints, checkpoint_callbacks
+from snmn.training.ema import ExponentialMovingAverage
+from snmn.training.interrupt import StopOnInterrupt
+from snmn.training.lightning_module import SNMNTraining, quiet_lightning
+from snmn.training.loggers import (
+    LOGGERS,
+    LoggerError,
+    close_logger,
+    make_logger,
+    upload_checkpoints,
+)
+from snmn.training.nonfinite import NonFiniteError
+from snmn.training.progress_log import TrainingLog
+from snmn.training.restarts_file import Series, ended_run, newest_whole, open_series
+from snmn.training.seed_scores import Run, ScoreHistory, best_run, collapse, prior_score, report
 
 say = rank_zero_only(print)  # Of several processes, one speaks.
 
@@ -197,7 +204,7 @@ def build_trainer(
         num_nodes=given.num_nodes,
         strategy=strategy,
         precision=given.precision,
-        use_distributed_sampler=False,  # The orders of `snmn.orders` know their share.
+        use_distributed_sampler=False,  # The orders of `snmn.data.batch_orders` know their share.
         max_steps=train.MAX_ITER * updates,
         gradient_clip_val=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
         log_every_n_steps=train.LOG_INTERVAL * updates,

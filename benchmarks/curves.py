@@ -17,7 +17,8 @@ from pathlib import Path
 
 import matplotlib
 
-from snmn.files import replacing
+from snmn.common.errors import UserError
+from snmn.storage.whole_files import replacing
 
 matplotlib.use("Agg")
 from matplotlib.figure import Figure  # noqa: E402
@@ -33,7 +34,7 @@ LAYOUTS = {
 COLUMNS, PANEL = 3, (3.4, 2.7)  # panels in a row; inches of one
 
 
-class CurvesError(Exception):
+class CurvesError(UserError):
     """A run has no curve; the message is fit for a user."""
 
 

@@ -26,12 +26,12 @@ from torchvision.models import resnet101
 
 from benchmarks.questions import make_scene
 from benchmarks.step import encoded, operations, questions
-from clevr_prep.backbones import BACKBONES
-from clevr_prep.synthetic.expressions import generate_expressions
+from clevr_prep.synthetic.language.expressions import generate_expressions
 from config import Config, load_config, tasks, to_dict
-from snmn.losses import SNMNLoss
-from snmn.model import build_model
-from snmn.published import loss_arguments, model_arguments
+from snmn.backbones import BACKBONES
+from snmn.checkpoints.published_keys import loss_arguments, model_arguments
+from snmn.network.model import build_model
+from snmn.training.losses import SNMNLoss
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 EXPERIMENTS = [

@@ -22,8 +22,8 @@ from torchvision.models import resnet101
 from benchmarks.flops import extraction
 from benchmarks.imdb import PER_IMAGE, ROOT, describe, peak_memory, write_questions
 from benchmarks.step import CELLS, Step, medians, operations
-from clevr_prep.backbones import build_backbone
-from snmn.allocation import keep_freed_memory
+from snmn.backbones import build_backbone
+from snmn.common.freed_memory import keep_freed_memory
 
 SIZE = (480, 320)  # of CLEVR's images
 BATCH = 32  # images at a time, the extraction's default

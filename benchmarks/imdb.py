@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.questions import make_scene  # noqa: E402
-from clevr_prep.synthetic.questions import AnswerBalance, generate_questions  # noqa: E402
+from clevr_prep.synthetic.language.questions import AnswerBalance, generate_questions  # noqa: E402
 
 PER_IMAGE = 10
 
@@ -52,9 +52,9 @@ def write_questions(root: Path, count: int, distinct: int) -> None:
 
 def load(imdb: str, features: str, workers: int, batches: int) -> None:
     """Open the imdb, and read random batches of it."""
-    from snmn.data import CLEVRDataModule
-    from snmn.feature_store import FeatureWriter
-    from snmn.imdb import Imdb
+    from snmn.data.data_module import CLEVRDataModule
+    from snmn.data.feature_store import FeatureWriter
+    from snmn.data.imdb import Imdb
 
     start = time.perf_counter()
     opened = Imdb(imdb)

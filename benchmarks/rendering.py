@@ -9,8 +9,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from clevr_prep.synthetic.renderer import render_scene  # noqa: E402
-from clevr_prep.synthetic.scenes import sample_scene  # noqa: E402
+from clevr_prep.synthetic.render.renderer import render_scene  # noqa: E402
+from clevr_prep.synthetic.scenes.scene_sampling import sample_scene  # noqa: E402
 
 
 def main():

@@ -27,13 +27,14 @@ from pathlib import Path
 
 from benchmarks.results_tables import Model, cogent_table, model_tables, overview, seeds_table
 from config import ConfigError, load_config, to_dict
-from snmn.bundled import read_card
-from snmn.files import replacing
+from snmn.checkpoints.bundled import read_card
+from snmn.common.errors import UserError
+from snmn.storage.whole_files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class ResultsError(Exception):
+class ResultsError(UserError):
     """The tables cannot be made; the message is fit for a user."""
 
 

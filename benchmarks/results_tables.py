@@ -111,7 +111,7 @@ def _constant(entry: dict | None) -> str:
 
 
 def explanation_table(summaries: Mapping[str, dict]) -> str:
-    """The measures of `snmn.explanation`, a column for each set; empty without any."""
+    """What --explain measured, a column for each set; empty without any."""
     found = {name: s["explanation"] for name, s in summaries.items() if "explanation" in s}
     if not found:
         return ""

@@ -32,14 +32,14 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.questions import make_scene  # noqa: E402
-from clevr_prep.layouts import expert_layout, pad_layout  # noqa: E402
-from clevr_prep.synthetic.questions import generate_questions  # noqa: E402
-from snmn.allocation import keep_freed_memory  # noqa: E402
-from snmn.ema import ExponentialMovingAverage  # noqa: E402
-from snmn.losses import SNMNLoss  # noqa: E402
-from snmn.model import build_model  # noqa: E402
-from snmn.optimiser import TFAdam  # noqa: E402
-from snmn.vocabulary import MODULE_INDEX, encode  # noqa: E402
+from clevr_prep.clevr.expert_layouts import expert_layout, pad_layout  # noqa: E402
+from clevr_prep.synthetic.language.questions import generate_questions  # noqa: E402
+from snmn.common.freed_memory import keep_freed_memory  # noqa: E402
+from snmn.common.vocabulary import MODULE_INDEX, encode  # noqa: E402
+from snmn.network.model import build_model  # noqa: E402
+from snmn.training.ema import ExponentialMovingAverage  # noqa: E402
+from snmn.training.losses import SNMNLoss  # noqa: E402
+from snmn.training.optimiser import TFAdam  # noqa: E402
 
 TRAIN_FLOOR, INFER_FLOOR = 49.4e9, 21.4e9  # floating-point operations for 64 questions
 CELLS = 14 * 14

@@ -17,9 +17,9 @@ import argparse
 import json
 from pathlib import Path
 
-from clevr_prep.data.question_files import questions_path
-from clevr_prep.synthetic.programs import Node, node_results, parse_program
-from clevr_prep.synthetic.scene_masks import SceneMasks, members
+from clevr_prep.clevr.programs import Node, node_results, parse_program
+from clevr_prep.clevr.question_files import questions_path
+from clevr_prep.clevr.scene_masks import SceneMasks, members
 
 
 def _relation_behind(nodes: list[Node], index: int) -> tuple[int | None, list[Node]]:

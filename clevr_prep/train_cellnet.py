@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from clevr_prep.backbones.base import BackboneError
-from clevr_prep.backbones.cellnet import WEIGHTS, load_cellnet
 from clevr_prep.pretraining.data import SceneDataError, find_scenes
 from clevr_prep.pretraining.evaluate import evaluate, report
 from clevr_prep.pretraining.export import export_weights, record
 from clevr_prep.pretraining.run import TrainingRun
+from snmn.backbones.base import BackboneError
+from snmn.backbones.cellnet import WEIGHTS, load_cellnet
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from server.engine import Engine
 from server.questions import MAX_WORDS, check_words
 from server.samples import all_samples
 from server.uploads import AskedImage, read_ask
-from snmn.vocabulary import ANSWERS, QUESTION_WORDS
+from snmn.common.vocabulary import ANSWERS, QUESTION_WORDS
 
 router = APIRouter()
 

@@ -11,9 +11,9 @@ import torch
 
 from server.descriptions import MODEL_TITLES, model_order
 from server.schemas import ModelInfo, State, Task
-from snmn.bundled import read_card
-from snmn.checkpoint import load_model
-from snmn.model import SNMN
+from snmn.checkpoints.bundled import read_card
+from snmn.checkpoints.checkpoint import load_model
+from snmn.network.model import SNMN
 from snmn.predict import find_backbone
 
 

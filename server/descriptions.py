@@ -1,7 +1,7 @@
 """What models and modules are called on the page."""
 
 from server.schemas import ModuleInfo
-from snmn.vocabulary import MODULES
+from snmn.common.vocabulary import MODULES
 
 # In the order of the list on the page; the first that is there is the default.
 MODEL_TITLES = {

@@ -8,14 +8,15 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from snmn.files import replacing
+from snmn.common.errors import UserError
+from snmn.storage.whole_files import replacing
 
 LARGEST = 2**30  # bytes
 _BLOCK = 2**16
 _SECONDS = 30.0  # without a byte
 
 
-class DownloadError(RuntimeError):
+class DownloadError(UserError):
     """A download failed and left nothing behind; the message is fit for a user."""
 
 

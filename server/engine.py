@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clevr_prep.backbones import Backbone, build_backbone
 from server.catalogue import Entry, read_catalogue, warm_up
 from server.download import DownloadError, download
 from server.errors import DemoError
@@ -25,6 +24,7 @@ from server.questions import likely_task, read_question
 from server.samples import all_samples, find_sample, open_sample
 from server.schemas import ModelInfo, Prediction
 from server.settings import Settings
+from snmn.backbones import Backbone, build_backbone
 from snmn.predict import forward, image_features
 
 log = logging.getLogger("uvicorn.error")

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from server.schemas import AnswerShare, Box, Step
-from snmn.boxes import cut_box, decode_boxes
-from snmn.model import SNMN, SNMNOutput
-from snmn.modules import DescribeOne
-from snmn.vocabulary import ANSWERS, MODULES
+from snmn.common.boxes import cut_box, decode_boxes
+from snmn.common.vocabulary import ANSWERS, MODULES
+from snmn.network.model import SNMN, SNMNOutput
+from snmn.network.modules import DescribeOne
 
 
 def answer_shares(output: SNMNOutput) -> list[AnswerShare]:

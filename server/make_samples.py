@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clevr_prep.synthetic.boxes import add_boxes, can_be_referred_to, visible_targets
-from clevr_prep.synthetic.expressions import generate_expressions
-from clevr_prep.synthetic.questions import generate_questions
-from clevr_prep.synthetic.renderer import render_scene
-from clevr_prep.synthetic.scenes import sample_scene
-from snmn.vocabulary import tokenise
+from clevr_prep.synthetic.language.expressions import generate_expressions
+from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.render.renderer import render_scene
+from clevr_prep.synthetic.scenes.object_boxes import add_boxes, can_be_referred_to, visible_targets
+from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
+from snmn.common.vocabulary import tokenise
 
 FOLDER = Path(__file__).parent / "samples"
 SEED = 1807_08556

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snmn.common.errors import UserError
+
 BUNDLED = Path(__file__).parent / "models"
 
 
-class SettingError(ValueError):
+class SettingError(UserError):
     """An environment variable does not hold what it should; the message is fit for a user."""
 
 

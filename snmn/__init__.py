@@ -4,17 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snmn.checkpoint import load_model
-    from snmn.model import SNMN, SNMNOutput, build_model
+    from snmn.checkpoints.checkpoint import load_model
+    from snmn.network.model import SNMN, SNMNOutput, build_model
     from snmn.predict import Predictor
 
 __all__ = ["SNMN", "Predictor", "SNMNOutput", "build_model", "load_model"]
 
 _MODULES = {
-    "SNMN": "snmn.model",
-    "SNMNOutput": "snmn.model",
-    "build_model": "snmn.model",
-    "load_model": "snmn.checkpoint",
+    "SNMN": "snmn.network.model",
+    "SNMNOutput": "snmn.network.model",
+    "build_model": "snmn.network.model",
+    "load_model": "snmn.checkpoints.checkpoint",
     "Predictor": "snmn.predict",
 }
 

@@ -20,21 +20,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snmn.checkpoint import save_model
-from snmn.checkpoint_content import check_state
-from snmn.convert_adaptation import adaptation_arguments, adaptation_state
-from snmn.convert_original import original_arguments, original_state
-from snmn.model import SNMN, build_model
-from snmn.model_arguments import check_arguments
-from snmn.plain_yaml import shown
-from snmn.published import flatten, model_arguments
-from snmn.settings import read_yaml
-from snmn.torch_file import TorchFileError, read_torch_file
+from snmn.checkpoints.checkpoint import save_model
+from snmn.checkpoints.content_check import check_state
+from snmn.checkpoints.from_adaptation import adaptation_arguments, adaptation_state
+from snmn.checkpoints.from_original import original_arguments, original_state
+from snmn.checkpoints.published_keys import flatten, model_arguments
+from snmn.common.errors import UserError, shown
+from snmn.network.model import SNMN, build_model
+from snmn.network.model_arguments import check_arguments
+from snmn.storage.torch_file import TorchFileError, read_torch_file
+from snmn.storage.typed_settings import read_yaml
 
 Weights = Mapping[str, Tensor]
 
 
-class ConversionError(ValueError):
+class ConversionError(UserError):
     """A file cannot be converted; the message names it and is fit for a user."""
 
 

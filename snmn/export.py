@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from snmn.checkpoint import CheckpointError, model_state, read_checkpoint, vocabularies
-from snmn.checkpoint_content import PREFIX
-from snmn.torch_file import write_torch_file
+from snmn.checkpoints.checkpoint import CheckpointError, model_state, read_checkpoint, vocabularies
+from snmn.checkpoints.content_check import PREFIX
+from snmn.storage.torch_file import write_torch_file
 
 
 def export(checkpoint: Path, out: Path) -> int:

@@ -18,14 +18,14 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from clevr_prep.backbones import BACKBONES, Backbone, BackboneError, build_backbone
-from snmn.boxes import cut_box, decode_boxes
-from snmn.bundled import bundled_path, read_card
-from snmn.checkpoint import CheckpointError, load_model
-from snmn.figures import draw_figure
-from snmn.model import SNMN, SNMNOutput
-from snmn.trace import Step, Trace, trace
-from snmn.vocabulary import encode, tokenise
+from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
+from snmn.checkpoints.bundled import bundled_path, read_card
+from snmn.checkpoints.checkpoint import CheckpointError, load_model
+from snmn.common.boxes import cut_box, decode_boxes
+from snmn.common.vocabulary import encode, tokenise
+from snmn.figures.question_figure import draw_figure
+from snmn.figures.trace import Step, Trace, trace
+from snmn.network.model import SNMN, SNMNOutput
 
 # For others, such as PostScript, Pillow would start programs that read the file.
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -38,7 +38,7 @@ class Result:
     - image, question: what was asked
     - answers: (answer, probability), likeliest first; empty for models of expressions alone
     - box: [x, y, width, height] in pixels, cut to the image; None for models of questions alone
-    - trace: the steps, as `snmn.figures.draw_figure` takes them
+    - trace: the steps, as `snmn.figures.question_figure.draw_figure` takes them
     """
 
     image: Image.Image

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-pytest_plugins = ["pytester", "tests.reliability"]
+pytest_plugins = ["pytester", "tests.helpers.reliability"]
 
 # Tests log where they are told to, whoever is logged in on the machine, and without a network.
 os.environ.pop("WANDB_API_KEY", None)

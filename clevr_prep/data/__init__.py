@@ -1,0 +1,1 @@
+"""The commands that turn a dataset into features, layouts and imdbs."""

@@ -4,10 +4,10 @@
     cd clevr_prep/data; python build_clevr_imdb.py --loc
 
 Reads ``ROOT/questions/CLEVR_<split>_questions.json`` and, where ``get_ground_truth_layout.py``
-has written it, ``CLEVR_<split>_layouts.json``; writes ``imdb_<split>.h5`` (see ``snmn/imdb.py``).
-A file that is up to date is left as it is. ``--loc`` takes the referring expressions of CLEVR-Ref:
-their boxes are the ``bbox`` of each question, [x, y, width, height] in pixels, and the size of
-each image is read from ``ROOT/images/<split>``.
+has written it, ``CLEVR_<split>_layouts.json``; writes ``imdb_<split>.h5``, whose format
+``snmn/data/imdb.py`` describes. A file that is up to date is left as it is. ``--loc`` takes the
+referring expressions of CLEVR-Ref: their boxes are the ``bbox`` of each question, [x, y, width,
+height] in pixels, and the size of each image is read from ``ROOT/images/<split>``.
 """
 
 import argparse
@@ -21,7 +21,15 @@ from tqdm import tqdm
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))  # run as a script, from whatever folder
 
-from clevr_prep.data.question_files import (  # noqa: E402
+from clevr_prep.clevr.expert_layouts import expert_layout  # noqa: E402
+from clevr_prep.clevr.json_stream import JsonArray, JsonStreamError  # noqa: E402
+from clevr_prep.clevr.programs import (  # noqa: E402
+    QUESTION_TYPES,
+    REFERRING_TYPES,
+    ProgramError,
+)
+from clevr_prep.clevr.question_encoding import ProgramFacts, QuestionEncoder  # noqa: E402
+from clevr_prep.clevr.question_files import (  # noqa: E402
     DatasetError,
     add_options,
     is_loc,
@@ -29,20 +37,12 @@ from clevr_prep.data.question_files import (  # noqa: E402
     questions_path,
     read_options,
 )
-from clevr_prep.encoding import ProgramFacts, QuestionEncoder  # noqa: E402
-from clevr_prep.json_stream import JsonArray, JsonStreamError  # noqa: E402
-from clevr_prep.layouts import expert_layout  # noqa: E402
-from clevr_prep.synthetic.programs import (  # noqa: E402
-    QUESTION_TYPES,
-    REFERRING_TYPES,
-    ProgramError,
-)
-from snmn.imdb import Imdb, ImdbError  # noqa: E402
-from snmn.imdb_check import is_filename  # noqa: E402
-from snmn.imdb_writer import ImdbWriter  # noqa: E402
-from snmn.locks import lock_file  # noqa: E402
-from snmn.plain_yaml import shown  # noqa: E402
-from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
+from snmn.common.errors import shown  # noqa: E402
+from snmn.common.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
+from snmn.data.imdb import Imdb, ImdbError  # noqa: E402
+from snmn.data.imdb_check import is_filename  # noqa: E402
+from snmn.data.imdb_writer import ImdbWriter  # noqa: E402
+from snmn.storage.locks import lock_file  # noqa: E402
 
 DEFAULT_OUT = REPOSITORY / "clevr_prep" / "data" / "imdb"
 MAX_WORDS = 45

@@ -20,12 +20,12 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own folder.
 
-from clevr_prep.encoding import QuestionEncoder  # noqa: E402
-from clevr_prep.synthetic.programs import QUESTION_TYPES, REFERRING_TYPES  # noqa: E402
-from snmn.imdb import ImdbError  # noqa: E402
-from snmn.imdb_writer import ImdbWriter  # noqa: E402
-from snmn.locks import lock_file  # noqa: E402
-from snmn.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
+from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES  # noqa: E402
+from clevr_prep.clevr.question_encoding import QuestionEncoder  # noqa: E402
+from snmn.common.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
+from snmn.data.imdb import ImdbError  # noqa: E402
+from snmn.data.imdb_writer import ImdbWriter  # noqa: E402
+from snmn.storage.locks import lock_file  # noqa: E402
 
 MAX_WORDS = 45
 MAX_STEPS = 9

@@ -17,13 +17,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own folder.
 
-from clevr_prep.backbones import BACKBONES, BackboneError, build_backbone  # noqa: E402
+from clevr_prep.clevr.question_files import CLEVR_REF_ROOT, CLEVR_ROOT, DatasetError  # noqa: E402
 from clevr_prep.data.extraction import PRECISIONS, extract, pick_device  # noqa: E402
 from clevr_prep.data.images import find_images, find_splits, usual_size  # noqa: E402
-from clevr_prep.data.question_files import CLEVR_REF_ROOT, CLEVR_ROOT, DatasetError  # noqa: E402
-from snmn.feature_shards import COMPRESSIONS  # noqa: E402
-from snmn.feature_store import FeatureStoreError  # noqa: E402
-from snmn.feature_writer import DEFAULT_SHARD_SIZE, DTYPES  # noqa: E402
+from snmn.backbones import BACKBONES, BackboneError, build_backbone  # noqa: E402
+from snmn.data.feature_shards import COMPRESSIONS  # noqa: E402
+from snmn.data.feature_store import FeatureStoreError  # noqa: E402
+from snmn.data.feature_writer import DEFAULT_SHARD_SIZE, DTYPES  # noqa: E402
 
 DEFAULT_OUT = ROOT / "clevr_prep" / "data" / "features"
 

@@ -12,11 +12,11 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from clevr_prep.backbones import BACKBONES, Backbone, BackboneError
 from clevr_prep.data.images import ImageFiles
 from clevr_prep.workers import end_with_parent
-from snmn.feature_store import FeatureWriter
-from snmn.feature_writer import DEFAULT_SHARD_SIZE
+from snmn.backbones import BACKBONES, Backbone, BackboneError
+from snmn.data.feature_store import FeatureWriter
+from snmn.data.feature_writer import DEFAULT_SHARD_SIZE
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -18,18 +18,18 @@ from tqdm import tqdm
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))  # run as a script, from whatever folder
 
-from clevr_prep.data.question_files import (  # noqa: E402
+from clevr_prep.clevr.expert_layouts import expert_layout  # noqa: E402
+from clevr_prep.clevr.json_stream import JsonArray, JsonStreamError  # noqa: E402
+from clevr_prep.clevr.programs import ProgramError  # noqa: E402
+from clevr_prep.clevr.question_files import (  # noqa: E402
     DatasetError,
     add_options,
     layouts_path,
     questions_path,
     read_options,
 )
-from clevr_prep.json_stream import JsonArray, JsonStreamError  # noqa: E402
-from clevr_prep.layouts import expert_layout  # noqa: E402
-from clevr_prep.synthetic.programs import ProgramError  # noqa: E402
-from snmn.files import partial_path, put_in_place  # noqa: E402
-from snmn.locks import lock_file  # noqa: E402
+from snmn.storage.locks import lock_file  # noqa: E402
+from snmn.storage.whole_files import partial_path, put_in_place  # noqa: E402
 
 _REFRESH_EVERY = 1000
 

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from clevr_prep.backbones.base import resize_rgb
-from clevr_prep.data.question_files import DatasetError, is_loc
+from clevr_prep.clevr.question_files import DatasetError, is_loc
 from clevr_prep.data.usual import usual
+from snmn.backbones.base import resize_rgb
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 

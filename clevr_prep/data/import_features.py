@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own folder.
 
 from clevr_prep.data.usual import usual  # noqa: E402
-from snmn.feature_npy import ATTRIBUTES, image_name, npy_names, read_npy  # noqa: E402
-from snmn.feature_shards import COMPRESSIONS  # noqa: E402
-from snmn.feature_store import FeatureStoreError, FeatureWriter  # noqa: E402
-from snmn.feature_writer import DEFAULT_SHARD_SIZE, DTYPES  # noqa: E402
+from snmn.data.feature_npy import ATTRIBUTES, image_name, npy_names, read_npy  # noqa: E402
+from snmn.data.feature_shards import COMPRESSIONS  # noqa: E402
+from snmn.data.feature_store import FeatureStoreError, FeatureWriter  # noqa: E402
+from snmn.data.feature_writer import DEFAULT_SHARD_SIZE, DTYPES  # noqa: E402
 
 DEFAULT_OUT = ROOT / "clevr_prep" / "data" / "features" / ATTRIBUTES["backbone"]
 

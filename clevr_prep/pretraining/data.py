@@ -8,14 +8,15 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from clevr_prep.backbones.base import resize_rgb
 from clevr_prep.pretraining.augment import distort, random_box, random_resize
 from clevr_prep.pretraining.targets import cell_targets
+from snmn.backbones.base import resize_rgb
+from snmn.common.errors import UserError
 
 IMAGE_SIZE = 224
 
 
-class SceneDataError(RuntimeError):
+class SceneDataError(UserError):
     """A dataset folder cannot be used; the message names what is missing."""
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from clevr_prep.backbones.base import PREPROCESS
-from clevr_prep.backbones.cellnet import ATTRIBUTE_VALUES, CellNet
 from clevr_prep.pretraining.data import SceneCells
 from clevr_prep.pretraining.targets import GROUND_UNIT, object_places
+from snmn.backbones.base import PREPROCESS
+from snmn.backbones.cellnet import ATTRIBUTE_VALUES, CellNet
 
 # A centre near the border of two cells leaves both in doubt, and merging takes care of doubles:
 # this threshold finds most on rendered validation images.

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from clevr_prep.backbones.base import state_sha256
-from clevr_prep.backbones.cellnet import CellNet, load_cellnet
 from clevr_prep.pretraining.data import SceneCells
 from clevr_prep.pretraining.evaluate import normalise
-from snmn.torch_file import write_torch_file
+from snmn.backbones.base import state_sha256
+from snmn.backbones.cellnet import CellNet, load_cellnet
+from snmn.storage.torch_file import write_torch_file
 
 # Features that hardly ever fire must not be blown up: no feature is scaled by more than this many
 # times what the mean feature is.

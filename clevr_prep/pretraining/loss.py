@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clevr_prep.backbones.cellnet import ATTRIBUTE_VALUES
 from clevr_prep.pretraining.targets import IGNORE
+from snmn.backbones.cellnet import ATTRIBUTE_VALUES
 
 # An image has about 6 objects in 196 cells: each cell's object loss is summed over the image and
 # divided by its objects, like the others.

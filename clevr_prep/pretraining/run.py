@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from clevr_prep.backbones.base import BackboneError
-from clevr_prep.backbones.cellnet import STAGES, CellNet
 from clevr_prep.pretraining.data import AugmentedSceneCells, batches
 from clevr_prep.pretraining.evaluate import normalise
 from clevr_prep.pretraining.loss import cell_losses, total
-from snmn.torch_file import TorchFileError, read_torch_file, write_torch_file
+from snmn.backbones.base import BackboneError
+from snmn.backbones.cellnet import STAGES, CellNet
+from snmn.storage.torch_file import TorchFileError, read_torch_file, write_torch_file
 
 WARM_UP = 0.03
 FINAL_LR = 0.01
@@ -53,7 +53,7 @@ class TrainingRun:
         bfloat16: run convolutions in bfloat16.
         workers: decoding processes.
         every: steps between checkpoints.
-        stages: size of the network, see :class:`~clevr_prep.backbones.cellnet.CellNetTrunk`.
+        stages: size of the network, see :class:`~snmn.backbones.cellnet.CellNetTrunk`.
 
     Attributes:
         step: steps done.

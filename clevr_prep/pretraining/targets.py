@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clevr_prep.backbones.cellnet import ATTRIBUTE_VALUES, GRID
+from snmn.backbones.cellnet import ATTRIBUTE_VALUES, GRID
 
 # CLEVR places objects within 3 units of the middle.
 GROUND_UNIT = 3.0

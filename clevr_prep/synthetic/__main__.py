@@ -6,12 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-from snmn.files import replacing
-
-from .chunks import SPLITS, Settings
-from .contact_sheet import write_contact_sheet
-from .dataset import DatasetError, build_dataset
-from .report import report_text
+from clevr_prep.synthetic.chunks import SPLITS, Settings
+from clevr_prep.synthetic.contact_sheet import write_contact_sheet
+from clevr_prep.synthetic.dataset import DatasetError, build_dataset
+from clevr_prep.synthetic.report import report_text
+from snmn.storage.whole_files import replacing
 
 
 def _parser() -> argparse.ArgumentParser:

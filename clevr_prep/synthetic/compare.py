@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .camera import Camera, fit_place
-from .renderer import render
+from clevr_prep.synthetic.render.camera import Camera, fit_place
+from clevr_prep.synthetic.render.renderer import render
 
 SIZE = (240, 160)
 # Lamps are estimated on small renders, averaged over blocks of pixels.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from snmn.files import replacing
+from snmn.storage.whole_files import replacing
 
 COLUMNS, ROWS = 4, 6
 CELL, CAPTION, GAP = 240, 44, 8

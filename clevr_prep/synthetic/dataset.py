@@ -12,11 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from snmn.files import remove_partials, replacing
-from snmn.locks import lock_folder
-
-from ..workers import end_with_parent
-from .chunks import (
+from clevr_prep.synthetic.chunks import (
     CHUNK,
     SPLITS,
     Settings,
@@ -26,14 +22,18 @@ from .chunks import (
     make_scene,
     read_chunk,
 )
-from .renderer import render_scene
-from .report import Report
+from clevr_prep.synthetic.render.renderer import render_scene
+from clevr_prep.synthetic.report import Report
+from clevr_prep.workers import end_with_parent
+from snmn.common.errors import UserError
+from snmn.storage.locks import lock_folder
+from snmn.storage.whole_files import remove_partials, replacing
 
 WORK = ".work"
 VERSION = 2
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """The folder holds something that this dataset cannot be built on."""
 
 

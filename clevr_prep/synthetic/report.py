@@ -5,8 +5,8 @@ Of referring expressions it counts in which ninth of the image the box has its c
 
 from collections import Counter
 
-from .programs import question_type
-from .scene_masks import ATTRIBUTES
+from clevr_prep.clevr.programs import question_type
+from clevr_prep.clevr.scene_masks import ATTRIBUTES
 
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from snmn.checkpoint import CheckpointError, read_checkpoint, save_model
-from snmn.feature_store import FeatureStore, FeatureStoreError, FeatureWriter
-from snmn.imdb import COLUMNS, Imdb, ImdbError
-from snmn.imdb_writer import ImdbWriter
-from snmn.model import build_model
-from tests.tiny_dataset import ATTRIBUTES, image_name
+from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint, save_model
+from snmn.data.feature_store import FeatureStore, FeatureStoreError, FeatureWriter
+from snmn.data.imdb import COLUMNS, Imdb, ImdbError
+from snmn.data.imdb_writer import ImdbWriter
+from snmn.network.model import build_model
+from tests.helpers.tiny_dataset import ATTRIBUTES, image_name
 
 TRIES = 150
 

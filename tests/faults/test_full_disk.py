@@ -1,6 +1,5 @@
 """Full disks: one sentence with the file's name, what was whole stays, and work goes on."""
 
-from pathlib import Path
 
 import pytest
 
@@ -8,16 +7,16 @@ import train as train_py
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as write_layouts
 from clevr_prep.synthetic.__main__ import main as render
-from snmn.checkpoint import read_checkpoint
-from snmn.faults import newest_checkpoint
-from snmn.files import PARTIAL_SUFFIX
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.storage.whole_files import PARTIAL_SUFFIX
+from snmn.training.nonfinite import newest_checkpoint
 from tests.faults.full_disk import fill, small_disk
 from tests.faults.test_kills_data import contents
-from tests.tiny_dataset import question, write_questions
-from tests.tiny_experiment import same_weights, write_experiment
-from tests.tiny_extraction import extract, write_images, write_weights
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_dataset import question, write_questions
+from tests.helpers.tiny_experiment import same_weights, write_experiment
+from tests.helpers.tiny_extraction import extract, write_images, write_weights
 
-ROOT = Path(__file__).resolve().parents[2]
 CAUSED = "a small disk with less room than the files need"
 SEES = "one sentence that names the file; what was whole stays, and the same command goes on"
 

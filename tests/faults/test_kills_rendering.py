@@ -13,9 +13,9 @@ import pytest
 
 from clevr_prep.synthetic import dataset
 from clevr_prep.synthetic.__main__ import main
-from tests.killing import survive_kills
+from tests.helpers.killing import survive_kills
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--train", "5", "--val", "2", "--test", "0", "--width", "60", "--height", "40"]
 OPTIONS += ["--samples", "1", "--questions-per-image", "2", "--max-objects", "4"]
 SEES = "the same command renders what is missing; every file is that of an undisturbed run"

@@ -3,19 +3,19 @@
 import os
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 import train
-from snmn.checkpoint import read_checkpoint
-from snmn.faults import newest_checkpoint
-from snmn.files import PARTIAL_SUFFIX
-from tests.killing import CHANGES, survive_kills
-from tests.tiny_experiment import same_weights, write_experiment
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.storage.whole_files import PARTIAL_SUFFIX
+from snmn.training.nonfinite import newest_checkpoint
+from tests.helpers.killing import CHANGES, survive_kills
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_experiment import same_weights, write_experiment
 
-CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "mini_vqa_gt_layout.yaml")
+CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
 # Epochs of 4 steps, checkpoints after every step, and dropout, which draws random numbers.
 SETTINGS = ["TRAIN.MAX_ITER", 5, "TRAIN.VAL_INTERVAL", 4, "TRAIN.SNAPSHOT_INTERVAL", 1]
 SETTINGS += ["TRAIN.DROPOUT_KEEP_PROB", 0.7]

@@ -5,9 +5,9 @@ import random
 
 import numpy as np
 
-from clevr_prep.synthetic.compact_scenes import CompactScenes
-from clevr_prep.synthetic.scene_masks import SceneError
-from clevr_prep.synthetic.scenes import sample_scene
+from clevr_prep.clevr.scene_masks import SceneError
+from clevr_prep.synthetic.scenes.compact_scenes import CompactScenes
+from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 
 
 def places(value, path=()):

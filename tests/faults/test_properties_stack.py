@@ -5,12 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clevr_prep.layouts import expert_layout
-from clevr_prep.synthetic.questions import generate_questions
-from clevr_prep.synthetic.scenes import sample_scene
-from snmn.knowledge_base import KnowledgeBase
-from snmn.nmn import StackNMN
-from snmn.vocabulary import MODULE_INDEX, MODULES
+from clevr_prep.clevr.expert_layouts import expert_layout
+from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
+from snmn.common.vocabulary import MODULE_INDEX, MODULES
+from snmn.network.knowledge_base import KnowledgeBase
+from snmn.network.nmn import StackNMN
 
 P, C, D = 4, 3, 5
 # What a module takes from the stack and puts on it, with KEEP_STACK as published.

@@ -16,15 +16,15 @@ import train
 from clevr_prep.data import build_clevr_imdb, convert_legacy_imdb, get_ground_truth_layout
 from clevr_prep.data.import_features import main as import_features
 from clevr_prep.synthetic.__main__ import main as render
-from snmn.commands import run as run_command
-from snmn.feature_store import FeatureStore
-from snmn.imdb import Imdb
-from snmn.locks import lock_file, lock_folder
-from tests.killing import run_and_kill
-from tests.tiny_dataset import feature_maps, question, write_questions
-from tests.tiny_extraction import extract, write_images, write_weights
+from snmn.common.commands import run as run_command
+from snmn.data.feature_store import FeatureStore
+from snmn.data.imdb import Imdb
+from snmn.storage.locks import lock_file, lock_folder
+from tests.helpers.killing import run_and_kill
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_dataset import feature_maps, question, write_questions
+from tests.helpers.tiny_extraction import extract, write_images, write_weights
 
-ROOT = Path(__file__).resolve().parents[2]
 BUSY = "is being written by another process"
 
 

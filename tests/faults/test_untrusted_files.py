@@ -17,14 +17,14 @@ import train
 from clevr_prep.data import convert_legacy_imdb, extract_resnet101_c4, import_features
 from server.engine import Engine
 from snmn import convert, export, predict
-from snmn.checkpoint import CheckpointError, load_model
-from snmn.imdb import Imdb, ImdbError
-from tests import tiny_server
+from snmn.checkpoints.checkpoint import CheckpointError, load_model
+from snmn.data.imdb import Imdb, ImdbError
 from tests.faults.hostile import bombs, hostile_checkpoints
-from tests.tiny_experiment import write_experiment
-from tests.tiny_server import write_models
+from tests.helpers import tiny_server
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny_server import write_models
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
 QUESTION = "How many cubes are there?"
 

@@ -1,6 +1,0 @@
-"""Image backbones by name: ``build_backbone("resnet101_c4")`` and the like."""
-
-from clevr_prep.backbones.base import Backbone, BackboneError
-from clevr_prep.backbones.registry import BACKBONES, BackboneEntry, build_backbone
-
-__all__ = ["BACKBONES", "Backbone", "BackboneEntry", "BackboneError", "build_backbone"]

@@ -1,0 +1,1 @@
+"""What CLEVR's files say: questions, programs, scenes, expert layouts."""

@@ -1,0 +1,1 @@
+"""Questions and referring expressions: meanings, the grammar, and what is asked about a scene."""

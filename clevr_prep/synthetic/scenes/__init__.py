@@ -1,0 +1,1 @@
+"""Scenes by CLEVR's rules, and the boxes of their objects."""

@@ -1,0 +1,166 @@
+"""A split's scenes and programs, as truth to compare a model's steps with."""
+
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from clevr_prep.clevr.expert_layouts import expert_steps
+from clevr_prep.clevr.json_stream import JsonArray
+from clevr_prep.clevr.programs import Node, ProgramError, node_results, parse_program
+from clevr_prep.clevr.question_files import DatasetError, questions_path
+from clevr_prep.clevr.scene_masks import SceneError, SceneMasks, members
+from clevr_prep.truth.discrete_programs import discrete_answer, heard_arguments, read_layout
+from clevr_prep.truth.scene_cells import object_cells
+from snmn.evaluation.explanation_measures import QuestionTruth, Reading, is_layout
+
+_MOST_PAIRS = 6  # of which each doubles the orders there are; CLEVR has 2
+_DESCRIBES = ("_DescribeOne", "_DescribeTwo")
+
+
+class Annotations:
+    """Scenes and expert programs of a split of a CLEVR-format dataset.
+
+    Args:
+        root: the dataset's folder, with ``scenes/CLEVR_<split>_scenes.json`` and
+            ``questions/CLEVR_<split>_questions.json``.
+        split: its name.
+
+    Kept as JSON text, which for all of CLEVR's validation questions takes some 100 MB. Raises
+    ``DatasetError`` for a missing file, ``JsonStreamError`` for a damaged one.
+    """
+
+    def __init__(self, root: Path, split: str):
+        self.path = root / "scenes" / f"CLEVR_{split}_scenes.json"
+        if not self.path.is_file():
+            raise DatasetError(f"no scene annotations {self.path}, without which nothing explains")
+        self._scenes = {}
+        for position, scene in enumerate(JsonArray(self.path, "scenes")):
+            name = scene.get("image_filename") if isinstance(scene, dict) else None
+            if not isinstance(name, str):
+                raise DatasetError(f"{self.path}: scene {position} has no image_filename")
+            self._scenes[name] = json.dumps(scene)
+        self.questions_file = questions_path(root, split)
+        self._programs = {}
+        for position, question in enumerate(JsonArray(self.questions_file, "questions")):
+            if not isinstance(question, dict):
+                raise DatasetError(f"{self.questions_file}: question {position} is not an object")
+            if question.get("program"):
+                number = question.get("question_index", position)
+                if type(number) is not int:
+                    raise DatasetError(
+                        f"{self.questions_file}: question {position}: its question_index is no "
+                        "whole number"
+                    )
+                self._programs[number] = json.dumps(question["program"])
+
+    def truth(self, filename: str, question_index: int, grid: tuple[int, int]) -> QuestionTruth:
+        """What is true of a question, on a grid (H, W).
+
+        Raises ``DatasetError`` where the image has no scene or the question no program, or where
+        they are broken.
+        """
+        if filename not in self._scenes:
+            raise DatasetError(f"{self.path} has no scene of {filename}")
+        if question_index not in self._programs:
+            raise DatasetError(f"{self.questions_file} has no program of question {question_index}")
+        scene = json.loads(self._scenes[filename])
+        try:
+            return _truth(scene, json.loads(self._programs[question_index]), grid)
+        except (ProgramError, SceneError) as error:
+            raise DatasetError(
+                f"{self.questions_file}: question {question_index} about {filename}: {error}"
+            ) from None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{self.path}: the scene of {filename} is not one of CLEVR's ({error})"
+            ) from None
+
+
+def _truth(scene: dict, program: list[dict], grid: tuple[int, int]) -> QuestionTruth:
+    masks, count = SceneMasks(scene), len(scene["objects"])
+    results, (nodes, order) = node_results(program, masks), parse_program(program)
+    root = order[-1]
+    orders = _orders(program, nodes, order)
+
+    def read(modules: Sequence[str], words: Sequence[str], attention: np.ndarray) -> Reading:
+        swapped, steps = _followed(orders, nodes, modules, words, attention)
+        discrete = read_layout(
+            modules, words, attention, last=nodes[root].function, swapped=root in swapped
+        )
+        return Reading(
+            layout=[module for module, _ in steps],
+            selected=[
+                None if module in _DESCRIBES else _as_array(results[node], count)
+                for module, node in steps
+            ],
+            answer=discrete_answer(discrete, masks),
+        )
+
+    asked = np.logical_or.reduce([_as_array(results[i], count) for i in _asked(nodes, root)])
+    return QuestionTruth(cells=object_cells(scene, grid), asked=asked, read=read)
+
+
+def _asked(nodes: list[Node], index: int) -> list[int]:
+    """The nodes of the sets that a result is worked out from: itself or the nearest below it."""
+    if nodes[index].kind == "set":
+        return [index]
+    return [found for source in nodes[index].inputs for found in _asked(nodes, source)]
+
+
+def _orders(program: list[dict], nodes: list[Node], order: list[int]) -> list[tuple]:
+    """All orders that a program's layout may have: which nodes are swapped, and the steps."""
+    pairs = [index for index in order if len(nodes[index].inputs) == 2]
+    if len(pairs) > _MOST_PAIRS:
+        raise ProgramError(f"it joins or compares {len(pairs)} times, at most {_MOST_PAIRS} may be")
+    choices = (
+        frozenset(chosen) for size in range(len(pairs) + 1) for chosen in combinations(pairs, size)
+    )
+    return [(swapped, expert_steps(program, swapped=swapped)) for swapped in choices]
+
+
+def _followed(
+    orders: list[tuple],
+    nodes: list[Node],
+    modules: Sequence[str],
+    words: Sequence[str],
+    attention: np.ndarray,
+) -> tuple[frozenset[int], list[tuple[str, int]]]:
+    """The one of the orders that a model follows, judged by its modules and words alone.
+
+    Its modules decide if they are one order's whole layout. A layout of the model's own begins
+    like one or the other by chance, so there the words tell which object comes first.
+    """
+
+    def fit(entry: tuple) -> tuple[bool, int, int]:
+        steps = entry[1]
+        same, shared = 0, 0
+        for module, (expected, node), weights in zip(modules, steps, attention, strict=False):
+            if module != expected:
+                break
+            same += 1
+            shared += len(heard_arguments(module, words, weights) & _arguments(nodes, node))
+        return is_layout(modules, [module for module, _ in steps]), shared, same
+
+    return max(orders, key=fit)  # The program's own order if others fit no better.
+
+
+def _arguments(nodes: list[Node], index: int) -> set[tuple]:
+    """What `heard_arguments` ought to be at the step that computes a node."""
+    function, _, value = nodes[index]
+    if function.partition("_")[0] in ("relate", "same"):
+        return {(function, value)}
+    found = set()
+    while nodes[index].function.startswith("filter_"):
+        function, (source,), value = nodes[index]
+        found.add((function.removeprefix("filter_"), value))
+        index = source
+    return found
+
+
+def _as_array(mask: int, count: int) -> np.ndarray:
+    chosen = np.zeros(count, dtype=bool)
+    chosen[members(mask)] = True
+    return chosen

@@ -1,0 +1,1 @@
+"""From files to models: ours, those that come with the project, the earlier codebases'."""

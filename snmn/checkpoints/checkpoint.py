@@ -1,0 +1,215 @@
+"""Self-describing checkpoints: everything a model needs to be built again lies in its file.
+
+A checkpoint is a Lightning ``.ckpt``: ``state_dict`` holds the raw weights with the prefix
+"model.", ``ema_state_dict`` their moving average by parameter name (absent if there is none),
+``hyper_parameters["model"]`` the arguments of `snmn.build_model`, and ``vocabularies`` the three
+word lists. Those that training writes also have the whole configuration
+(``hyper_parameters["config"]``), what the features were made with (``features``: backbone, hash of
+its weights, preprocessing, image size) and by which commit of the code (``code_version``). A
+checkpoint is read with ``weights_only``: opening a stranger's file runs none of its code.
+"""
+
+import functools
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from snmn.checkpoints.content_check import PREFIX, check_content, check_state, check_trained
+from snmn.checkpoints.published_keys import MODEL_ARGUMENTS, model_arguments
+from snmn.common.errors import UserError
+from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
+from snmn.network.model import SNMN, build_model
+from snmn.network.model_arguments import default_arguments
+from snmn.storage.torch_file import TorchFileError, read_torch_file, write_torch_file
+
+# Where the heads of each task lie in a model's state dict.
+HEADS = {"vqa": ("answer_head.",), "loc": ("cell_scores.", "box_offsets.")}
+
+
+class CheckpointError(UserError):
+    """A file is not a checkpoint of ours, or cannot be read."""
+
+
+def vocabularies() -> dict[str, list[str]]:
+    """The word lists that give indices their meaning, for the checkpoint."""
+    return {
+        "question_words": list(QUESTION_WORDS),
+        "answers": list(ANSWERS),
+        "modules": list(MODULES),
+    }
+
+
+@functools.cache
+def code_version() -> str:
+    """The commit of this code, with "-dirty" if it was changed since; "unknown" outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def check_features(checkpoint: dict[str, Any], found: dict[str, Any]) -> None:
+    """Refuse features made in another way than those a checkpoint was trained on, if it says."""
+    for key, wanted in checkpoint.get("features", {}).items():
+        if found.get(key) != wanted:
+            raise CheckpointError(
+                f"the checkpoint was trained on features with {key} {wanted}, these have "
+                f"{found.get(key)}: set FEATURE_DIR to features like those"
+            )
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read and check a checkpoint. Raises `CheckpointError`, which names the file."""
+    try:
+        checkpoint = read_torch_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except TorchFileError as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
+    hyper = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    known = isinstance(hyper, dict) and "model" in hyper
+    if not known:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this project; "
+            "those of earlier codebases are converted with python -m snmn.convert"
+        )
+    if checkpoint.get("vocabularies", vocabularies()) != vocabularies():
+        raise CheckpointError(f"{path}: made with other vocabularies than this version's")
+    with _naming(path):
+        check_content(checkpoint)
+    return checkpoint
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Turns the ValueError of a check into a CheckpointError that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not a usable checkpoint: {error}") from None
+
+
+def check_resumable(path: str | Path, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint from which no training can go on."""
+    with _naming(path):
+        check_trained(checkpoint)
+
+
+def load_weights(
+    model: SNMN,
+    path: str | Path,
+    checkpoint: dict[str, Any],
+    *,
+    ema: bool,
+    kept: tuple[str, ...] = (),
+) -> None:
+    """Put the weights of a checkpoint into its model. Raises CheckpointError if they do not fit.
+
+    Weights whose names begin with one of ``kept`` are the model's own, unless the checkpoint has
+    them too.
+    """
+    own = {key: value for key, value in model.state_dict().items() if key.startswith(kept)}
+    with _naming(path):
+        state = own | model_state(checkpoint, ema=ema)
+        check_state(model, state)
+        model.load_state_dict(state)
+
+
+def start_from(
+    model: SNMN, path: str | Path, checkpoint: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Begin a model of nested settings with a checkpoint's weights.
+
+    Heads of a task that the checkpoint's model has not stay as they are, so that a joint model can
+    begin with one task's. Raises `CheckpointError` for a model that differs in anything else.
+    """
+    check_model(path, checkpoint, settings, more_heads=True)
+    built = default_arguments() | checkpoint["hyper_parameters"]["model"]
+    new = tuple(head for task, heads in HEADS.items() if not built[task] for head in heads)
+    load_weights(model, path, checkpoint, ema=False, kept=new)
+
+
+def check_model(
+    path: str | Path,
+    checkpoint: dict[str, Any],
+    settings: dict[str, Any],
+    *,
+    more_heads: bool = False,
+) -> None:
+    """Refuse a checkpoint whose model is not the one of a configuration, given as nested settings.
+
+    With ``more_heads`` the configuration may have heads of a task that the checkpoint's model has
+    not. Raises `CheckpointError`, which names the first keys that differ.
+    """
+    defaults = default_arguments()
+    found = defaults | checkpoint["hyper_parameters"]["model"]
+    wanted = defaults | model_arguments(settings)
+    differing = [
+        f"{key} is {found[name]} there and {wanted[name]} in the configuration"
+        for key, name in MODEL_ARGUMENTS.items()
+        if found[name] != wanted[name]
+        and _matters(name, found)
+        and not (more_heads and name in HEADS and wanted[name])
+    ]
+    if differing:
+        more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
+        raise CheckpointError(f"{path} holds another model: {'; '.join(differing[:3])}{more}")
+
+
+def _matters(argument: str, model: dict[str, Any]) -> bool:
+    """Whether a model of the given arguments would be another if this one were."""
+    part = argument.partition("_")[0]
+    if argument in ("answer_keep_prob", "attention_init_scale"):
+        return False  # Only training reads them.
+    if part in ("box", "cell"):
+        # Imports from the PyTorch adaptation have its own heads, whatever its configuration says.
+        return model["loc"] and model["cell_affine"] != "cell"
+    if part == "answer":
+        return model["vqa"]
+    return part != "reconstruct" or model["reconstruct_question"] or argument.endswith("_question")
+
+
+def load_model(path: str | Path, *, ema: bool = True) -> SNMN:
+    """The model of a checkpoint, in evaluation mode, from the file alone.
+
+    ``ema`` takes the moving average of the weights, which is what the published results test;
+    a checkpoint without one gives its raw weights.
+    """
+    checkpoint = read_checkpoint(path)
+    with _naming(path):
+        model = build_model(**checkpoint["hyper_parameters"]["model"])
+    load_weights(model, path, checkpoint, ema=ema)
+    return model.eval()
+
+
+def model_state(checkpoint: dict[str, Any], *, ema: bool) -> dict[str, Tensor]:
+    """The state dict of `SNMN` in a checkpoint: raw, or with averaged parameters."""
+    state = {
+        name.removeprefix(PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(PREFIX)
+    }
+    if ema:
+        state.update(checkpoint.get("ema_state_dict", {}))
+    return state
+
+
+def save_model(
+    path: str | Path, model: SNMN, *, arguments: dict[str, Any], averaged: SNMN | None = None
+) -> None:
+    """Write a checkpoint outside of training; ``arguments`` are those of `build_model`."""
+    checkpoint = {
+        "state_dict": {PREFIX + name: value for name, value in model.state_dict().items()},
+        "hyper_parameters": {"model": dict(arguments)},
+        "vocabularies": vocabularies(),
+    }
+    if averaged is not None:
+        checkpoint["ema_state_dict"] = dict(averaged.named_parameters())
+    write_torch_file(path, checkpoint)

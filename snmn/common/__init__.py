@@ -1,0 +1,1 @@
+"""What every room wants: vocabulary, boxes, schedules, errors meant for a user."""

@@ -1,0 +1,1 @@
+"""Imdbs and features into batches; knows nothing of the network."""

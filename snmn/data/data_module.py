@@ -1,0 +1,271 @@
+"""The data module: imdbs and feature stores in, batches for Lightning out."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from snmn.data.batch import Batch
+from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses, StagedPasses, TrainingOrder
+from snmn.data.datasets import DataError, DrawnBatches, StoredBatches, TaskBatches
+from snmn.data.feature_store import FeatureStore
+from snmn.data.imdb import Imdb
+from snmn.data.question_sources import QuestionSource, StoredQuestions
+
+__all__ = ["Batch", "CLEVRDataModule", "DataError"]
+
+TASKS = ("vqa", "loc")
+Questions = str | os.PathLike | QuestionSource
+# For a task: a folder with the features of its images; its questions as the path of an imdb or,
+# for training, as a ``QuestionSource`` that draws them.
+TaskData = tuple[str | os.PathLike, Questions]
+
+_SAME_FEATURES = ("backbone", "weights_sha256", "preprocess", "image_size")
+
+
+class CLEVRDataModule(LightningDataModule):
+    """Loads questions and image features for training, validation and testing.
+
+    Args:
+        train, val, test: the `TaskData` of each task, by its name "vqa" (questions with answers)
+            or "loc" (referring expressions with boxes). With both, training batches take turns,
+            one of each task in a step, and evaluation has first those of one task, then those of
+            the other. A split without tasks has no loader.
+        batch_size: questions in a training batch.
+        questions_per_image: k; a training batch has batch_size / k images with k questions each.
+            1 with an imdb: all questions shuffled, as published. Otherwise a pass visits every
+            image once, with k of its questions.
+        eval_batch_size: most questions in a validation or test batch; None for ``batch_size``.
+        num_workers: loader processes; 0 loads in the main process. The batches are the same.
+        seed: of the order and of all draws.
+        grid: (H, W) that the features must have.
+        feature_dim: D that the features must have.
+        steps: T, to which layouts are padded.
+        require_layouts: whether training imdbs must have expert layouts.
+        epoch_steps: steps that Lightning takes for an epoch; None for one pass over the (longest)
+            training data.
+
+    Files are opened in ``setup``, which raises ``DataError``, ``ImdbError`` or
+    ``FeatureStoreError`` with a sentence fit for a user.
+
+    With several processes (Lightning's DDP) each has ``batch_size`` questions of its own in a step;
+    see `snmn.data.batch_orders`.
+
+    Training resumes exactly: each time an epoch begins, the order starts at the number of batches
+    that the trainer has behind it, which Lightning restores from a checkpoint. (Without a trainer
+    every epoch is the first.)
+    """
+
+    def __init__(
+        self,
+        *,
+        train: Mapping[str, TaskData] | None = None,
+        val: Mapping[str, TaskData] | None = None,
+        test: Mapping[str, TaskData] | None = None,
+        batch_size: int = 64,
+        questions_per_image: int = 1,
+        eval_batch_size: int | None = None,
+        num_workers: int = 2,
+        seed: int = 0,
+        grid: tuple[int, int] = (14, 14),
+        feature_dim: int = 1024,
+        steps: int = 9,
+        require_layouts: bool = False,
+        epoch_steps: int | None = None,
+    ):
+        super().__init__()
+        if batch_size < 1 or questions_per_image < 1 or batch_size % questions_per_image:
+            raise DataError(
+                f"a batch of {batch_size} questions cannot be made of images with "
+                f"{questions_per_image} questions each"
+            )
+        self._given = {"train": train or {}, "val": val or {}, "test": test or {}}
+        self._batch_size = batch_size
+        self._questions_per_image = questions_per_image
+        self._eval_batch_size = eval_batch_size or batch_size
+        self._num_workers = num_workers
+        self._seed = seed
+        self._shape = (*grid, feature_dim)
+        self._steps = steps
+        self._require_layouts = require_layouts
+        self._epoch_steps = epoch_steps
+        # By split, then by task.
+        self._stores: dict[str, dict[str, FeatureStore]] = {}
+        self._questions: dict[str, dict[str, Imdb | QuestionSource]] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open what a stage (fit, validate, test; None for all) needs and check that it fits."""
+        splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        for split in splits.get(stage, tuple(self._given)):
+            if split not in self._stores:
+                self._open(split)
+
+    def _open(self, split: str) -> None:
+        stores, all_questions = {}, {}
+        for task, (features, questions) in self._given[split].items():
+            if isinstance(questions, (str, os.PathLike)):
+                questions = Imdb(questions)
+            imdb = questions.imdb if isinstance(questions, StoredQuestions) else questions
+            if isinstance(imdb, Imdb):
+                self._check_task(imdb, task, labelled=split != "test")
+                self._check_layouts(imdb, required=self._require_layouts and split == "train")
+            stores[task], all_questions[task] = FeatureStore(features), questions
+            known = [store for split in self._stores.values() for store in split.values()]
+            self._check_features(stores[task], [*known, *stores.values()])
+        self._stores[split], self._questions[split] = stores, all_questions
+
+    def _check_task(self, imdb: Imdb, task: str, *, labelled: bool) -> None:
+        found = "vqa" if imdb.image_size is None else "loc"
+        if found != task:
+            names = {"vqa": "questions", "loc": "referring expressions"}
+            raise DataError(
+                f"{imdb.path} holds {names[found]} ({found}), not {names[task]} ({task}); "
+                "TRAIN and TEST have the keys SPLIT_VQA and SPLIT_LOC"
+            )
+        if labelled and task == "vqa" and (imdb.answer < 0).any():
+            raise DataError(f"{imdb.path} has questions without answers; it can only be tested")
+        if labelled and task == "loc" and (imdb.box is None or np.isnan(imdb.box).any()):
+            raise DataError(f"{imdb.path} has expressions without boxes; it can only be tested")
+
+    def _check_layouts(self, imdb: Imdb, *, required: bool) -> None:
+        if imdb.layout is None:
+            if required:
+                raise DataError(
+                    f"{imdb.path} has no layouts; run clevr_prep/data/get_ground_truth_layout.py, "
+                    "then clevr_prep/data/build_clevr_imdb.py, or train without them "
+                    "(TRAIN.USE_GT_LAYOUT False)"
+                )
+        elif imdb.layout[:, self._steps :].any():
+            longest = int(np.nonzero(imdb.layout.any(axis=0))[0][-1]) + 1
+            raise DataError(
+                f"{imdb.path} has layouts of {longest} steps, the model only {self._steps}: "
+                f"make MODEL.T_CTRL at least {longest}"
+            )
+
+    def _check_features(self, store: FeatureStore, others: list[FeatureStore]) -> None:
+        found = (*store.grid, store.dim)
+        if found != self._shape:
+            raise DataError(
+                f"{store.folder} has features of (H, W, D) = {found} "
+                f"(backbone {store.attributes['backbone']}), the model expects {self._shape}: set "
+                "MODEL.H_FEAT, W_FEAT and FEAT_DIM to the features', or FEATURE_DIR to others"
+            )
+        for other in others:
+            for key in _SAME_FEATURES:
+                if store.attributes[key] != other.attributes[key]:
+                    raise DataError(
+                        f"{store.folder} was made with {key} {store.attributes[key]}, "
+                        f"{other.folder} with {other.attributes[key]}"
+                    )
+
+    def questions(self, split: str) -> dict[str, Imdb | QuestionSource]:
+        """The questions of train, val or test by task, after ``setup``."""
+        return self._questions[split]
+
+    def feature_identity(self) -> dict[str, str | int]:
+        """What the features were made with, after ``setup``; the same for all splits."""
+        stores = [store for split in self._stores.values() for store in split.values()]
+        return {key: stores[0].attributes[key] for key in _SAME_FEATURES}
+
+    def sample_features(self, images: int = 256) -> torch.Tensor:
+        """Features [I,H,W,D] of training images spread evenly over the sets, after ``setup``."""
+        stores = self._stores["train"].values()
+        samples = []
+        for store in stores:
+            count = min(images // len(stores), len(store))
+            spread = np.linspace(0, len(store) - 1, count).astype(np.int64)
+            samples.append(torch.from_numpy(store.read(spread)).float())
+        return torch.cat(samples)
+
+    def train_dataloader(self) -> DataLoader | list:
+        """One epoch of training batches each time it is iterated over; see the class."""
+        if not self._questions.get("train"):
+            return []
+        datasets, passes = {}, []
+        for task, questions in self._questions["train"].items():
+            seed = self._task_seed(task)
+            datasets[task], stages = self._training_data(task, questions, seed)
+            how = {"size": self._batch_size // self._questions_per_image, "seed": seed}
+            how |= {"task": task, **self._process()}
+            passes.append(
+                StagedPasses([(step, ShuffledPasses(items, **how)) for step, items in stages])
+            )
+        order = TrainingOrder(passes, start=self._batches_done, epoch_steps=self._epoch_steps)
+        return self._loader(TaskBatches(datasets), order, persistent=True)
+
+    def _training_data(
+        self, task: str, questions: Imdb | QuestionSource, seed: int
+    ) -> tuple[Dataset, Sequence[tuple[int, np.ndarray]]]:
+        """A task's dataset, and from which step on which items it is asked for."""
+        store = self._stores["train"][task]
+        if isinstance(questions, Imdb) and self._questions_per_image == 1:
+            rows = np.arange(len(questions))
+            return StoredBatches(questions, store, steps=self._steps), [(0, rows)]
+        source = StoredQuestions(questions) if isinstance(questions, Imdb) else questions
+        dataset = DrawnBatches(
+            source, store, count=self._questions_per_image, seed=seed, steps=self._steps
+        )
+        return dataset, source.stages
+
+    def _task_seed(self, task: str) -> int:
+        """A seed for each task, so that the orders of two tasks have nothing to do with another."""
+        if task == TASKS[0]:
+            return self._seed
+        return int(np.random.SeedSequence([self._seed, TASKS.index(task)]).generate_state(1)[0])
+
+    def _process(self) -> dict[str, int]:
+        """Which process this is, of how many."""
+        if not self.trainer:
+            return {"rank": 0, "ranks": 1}
+        return {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
+
+    def _batches_done(self) -> int:
+        return self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else 0
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Every validation question once, grouped by image."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader | list:
+        """Every test question once, grouped by image."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, split: str) -> DataLoader | list:
+        imdbs = self._questions.get(split)
+        if not imdbs:
+            return []
+        datasets = {
+            task: StoredBatches(imdb, self._stores[split][task], steps=self._steps)
+            for task, imdb in imdbs.items()
+        }
+        process = self._process()
+        order = EvaluationOrder(imdbs, batch_size=self._eval_batch_size, **process)
+        if not len(order):
+            # This process would wait for ever for the others, which have something to do.
+            raise DataError(
+                f"{split} has fewer batches than there are processes ({process['ranks']}): "
+                "make TEST.BATCH_SIZE smaller, or train on fewer devices"
+            )
+        return self._loader(TaskBatches(datasets), order, persistent=False)
+
+    def _loader(self, dataset: Dataset, order: Sampler, *, persistent: bool) -> DataLoader:
+        return DataLoader(
+            dataset,
+            sampler=order,
+            batch_size=None,
+            num_workers=self._num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=persistent and self._num_workers > 0,
+            # Its own generator, so that loading leaves the model's random numbers alone.
+            generator=torch.Generator().manual_seed(self._seed),
+            worker_init_fn=_leave_interrupts_to_the_main_process,
+        )
+
+
+def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; what ends a run in order needs its loaders."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

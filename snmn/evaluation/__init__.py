@@ -1,0 +1,1 @@
+"""Scores, and whether what a model shows is what it does."""

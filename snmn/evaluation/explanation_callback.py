@@ -1,0 +1,153 @@
+"""Compares a model's steps with the truth while a test runs, by `explanation_measures`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from snmn.common.vocabulary import ANSWERS
+from snmn.data.batch import Batch
+from snmn.evaluation.explanation_measures import (
+    Explanation,
+    QuestionTruth,
+    Reading,
+    attended_objects,
+)
+from snmn.figures.trace import Trace, trace
+from snmn.network.model import SNMNOutput
+
+# Of an image's file name, a question_index and a grid (H, W).
+Truths = Callable[[str, int, tuple[int, int]], QuestionTruth]
+
+ATTENDED, ELSEWHERE, OTHERS = (
+    "attended objects",
+    "as many cells elsewhere",
+    "as many cells of other objects",
+)
+
+
+class Explainer(pl.Callback):
+    """Sums up an `Explanation` of each task, in ``explanations``, while Lightning tests.
+
+    Args:
+        truths: for each task, where its truth comes from.
+        seed: of the cells that are deleted for comparison.
+    """
+
+    def __init__(self, truths: Mapping[str, Truths], *, seed: int = 0):
+        self.truths = truths
+        self.explanations = {task: Explanation() for task in truths}
+        self._rng = np.random.default_rng(seed)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: Any,
+        outputs: dict[str, SNMNOutput],
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Compare every question of the batch."""
+        imdb = trainer.datamodule.questions("test")[batch.task]
+        output, explanation = outputs["output"], self.explanations[batch.task]
+        grid = tuple(output.image_attention.shape[2:])
+        boxes = pl_module.predicted_boxes(batch, output) if batch.task == "loc" else None
+        masks: dict[str, dict[int, np.ndarray]] = {ATTENDED: {}, ELSEWHERE: {}, OTHERS: {}}
+        for n in range(len(batch)):
+            row = int(batch.question_index[n])
+            number, name = int(imdb.question_index[row]), imdb.filenames[int(batch.image[n])]
+            truth = self.truths[batch.task](name, number, grid)
+            box = None if boxes is None else boxes[n]
+            traced = trace(output, n, batch.question[n], int(batch.length[n]), box=box)
+            attention = np.stack([step.attention.ravel() for step in traced.steps])
+            modules = [step.module for step in traced.steps]
+            words = np.stack([step.words for step in traced.steps])
+            reading = truth.read(modules, traced.words, words)
+            explanation.add_steps(modules, attention, truth.cells, reading, grid)
+            explanation.add_program(
+                reading.answer is not None, *_verdicts(reading, truth.cells, batch, output, n)
+            )
+            for last in last_maps(traced):
+                explanation.last_maps.add(last.ravel(), truth.cells, truth.asked, grid)
+            for what, mask in self._deletions(traced, truth.cells).items():
+                masks[what][n] = mask
+            explanation.nothing_attended += n not in masks[ATTENDED]
+        for what, by_question in masks.items():
+            if by_question:
+                for changed in _changes(pl_module, batch, output, by_question, grid):
+                    explanation.add_deletion(what, changed)
+
+    def _deletions(self, traced: Trace, cells: np.ndarray) -> dict[str, np.ndarray]:
+        """What to delete of a question's image, by name: [P] bool each; see `last_maps`."""
+        attended = np.zeros(len(cells), dtype=bool)
+        for attention in last_maps(traced):
+            attended |= attended_objects(attention.ravel(), cells)
+        if not attended.any():
+            return {}
+        region = cells[attended].any(axis=0)
+        masks = {ATTENDED: region}
+        rest = np.flatnonzero(~region)
+        others = [np.flatnonzero(cells[k] & ~region) for k in np.flatnonzero(~attended)]
+        self._rng.shuffle(others)
+        # Object after object, so that what is deleted of others is as whole as can be.
+        other_cells = list(dict.fromkeys(np.concatenate(others).tolist())) if others else []
+        for what, pool in (
+            (ELSEWHERE, self._rng.permutation(rest)),
+            (OTHERS, np.array(other_cells, dtype=int)),
+        ):
+            if len(pool) >= region.sum():
+                masks[what] = np.zeros_like(region)
+                masks[what][pool[: region.sum()]] = True
+        return masks
+
+
+def _verdicts(
+    reading: Reading, cells: np.ndarray, batch: Batch, output: SNMNOutput, n: int
+) -> tuple[bool, bool | None]:
+    """Whether the discrete program gives what the model predicts, and what is true (if known)."""
+    given = reading.answer
+    if batch.task == "loc":
+        if given is None:
+            return False, False
+        cell = int(output.cell_scores[n].argmax())
+        return bool(cells[given, cell]), bool(reading.selected[-1][given])
+    known = batch.answer is not None and batch.answer[n] >= 0
+    right = given == ANSWERS[batch.answer[n]] if known else None
+    return given == ANSWERS[output.answer_logits[n].argmax()], right
+
+
+def last_maps(traced: Trace) -> list[np.ndarray]:
+    """The maps [H,W] that the answer is made from: the last one, for DescribeTwo the last two.
+
+    They are those before the last Describe, which may leave zeros behind.
+    """
+    steps = traced.active_steps
+    if not steps:
+        return []
+    state, two = steps[-1], steps[-1].module == "_DescribeTwo"
+    if steps[-1].module in ("_DescribeOne", "_DescribeTwo") and len(steps) > 1:
+        state = steps[-2]
+    top = int(state.pointer.argmax())
+    return [state.attention, *([state.stack[top - 1]] if two and top > 0 else [])]
+
+
+@torch.no_grad()
+def _changes(
+    module: Any,
+    batch: Batch,
+    output: SNMNOutput,
+    masks: dict[int, np.ndarray],
+    grid: tuple[int, int],
+) -> list[bool]:
+    """Whether each question's prediction is another once the masked features [P] are zero."""
+    rows = torch.tensor(list(masks), device=batch.question.device)
+    each = len(batch) // len(batch.image_features)
+    kept = torch.from_numpy(~np.stack(list(masks.values()))).view(-1, *grid, 1)
+    features = batch.image_features[rows // each] * kept.to(batch.image_features)
+    again = module.model(batch.question[rows], batch.length[rows], features)
+    name = "cell_scores" if batch.task == "loc" else "answer_logits"
+    before, after = getattr(output, name)[rows], getattr(again, name)
+    return (before.argmax(dim=1) != after.argmax(dim=1)).tolist()

@@ -1,0 +1,1 @@
+"""One question's way through the network, and pictures of it."""

@@ -1,0 +1,135 @@
+"""Draws figures while a test runs, from the very output that is being scored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from PIL import Image
+
+from snmn.common.boxes import IOU_THRESHOLD, box_iou
+from snmn.common.vocabulary import ANSWERS
+from snmn.data.batch import Batch
+from snmn.data.imdb import Imdb
+from snmn.figures.question_figure import draw_figure
+from snmn.figures.trace import Trace, trace
+from snmn.network.model import SNMNOutput
+
+
+@dataclass
+class FigurePlan:
+    """How many figures to draw, and what they show.
+
+    ``count`` of the first questions tested; or with ``separate`` the first ``correct`` and
+    ``incorrect`` of either kind, in folders of these names. (Where nobody knows the truth there
+    is neither kind.)
+    """
+
+    count: int = 0
+    separate: bool = False
+    correct: int = 0
+    incorrect: int = 0
+    show_answer: bool = True
+    show_stack: bool = True
+    show_image: bool = True
+
+    def wanted(self, verdict: bool | None) -> tuple[str, int]:
+        """The subfolder that a question with this verdict belongs to, and how many it takes."""
+        if not self.separate:
+            return "", self.count
+        if verdict is None:
+            return "", 0
+        return ("correct", self.correct) if verdict else ("incorrect", self.incorrect)
+
+
+class FigureWriter(pl.Callback):
+    """Writes one PNG a question, named by its question_index, while Lightning tests.
+
+    Args:
+        plan: what to draw.
+        folders: for each task, where its figures go.
+        images: for each task, the folder of the images.
+
+    ``drawn`` counts the figures of each folder. Raises ``FileNotFoundError`` with a sentence fit
+    for a user when an image is not there.
+    """
+
+    def __init__(
+        self, plan: FigurePlan, *, folders: Mapping[str, Path], images: Mapping[str, Path]
+    ):
+        self.plan, self.folders, self.images = plan, folders, images
+        self.drawn: dict[Path, int] = {}
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: Any,
+        outputs: dict[str, SNMNOutput],
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw what is still wanted of this batch."""
+        imdb = trainer.datamodule.questions("test")[batch.task]
+        output = outputs["output"]
+        boxes = pl_module.predicted_boxes(batch, output) if batch.task == "loc" else None
+        verdicts = _verdicts(batch, output, boxes)
+        for n, verdict in enumerate(verdicts):
+            subfolder, most = self.plan.wanted(verdict)
+            folder = self.folders[batch.task] / subfolder
+            if self.drawn.get(folder, 0) >= most:
+                continue
+            box = None if boxes is None else boxes[n]
+            traced = trace(output, n, batch.question[n], int(batch.length[n]), box=box)
+            number = int(imdb.question_index[int(batch.question_index[n])])
+            folder.mkdir(parents=True, exist_ok=True)
+            figure = self._draw(traced, batch, n, imdb, verdict)
+            figure.save(folder / f"{number:06d}.png")
+            self.drawn[folder] = self.drawn.get(folder, 0) + 1
+
+    def _draw(
+        self, traced: Trace, batch: Batch, n: int, imdb: Imdb, verdict: bool | None
+    ) -> Image.Image:
+        known = {}
+        if batch.task == "vqa" and batch.answer is not None and batch.answer[n] >= 0:
+            known["expected"] = ANSWERS[batch.answer[n]]
+        if batch.task == "loc":
+            known["image_size"] = tuple(batch.image_size[n].tolist())
+            if verdict is not None:
+                known["true_box"] = batch.box[n].tolist()
+        image = None
+        if self.plan.show_image:
+            image = self._image(batch.task, imdb.filenames[int(batch.image[n])])
+        return draw_figure(
+            traced,
+            image,
+            correct=verdict,
+            show_answer=self.plan.show_answer,
+            show_stack=self.plan.show_stack,
+            **known,
+        )
+
+    def _image(self, task: str, name: str) -> Image.Image:
+        path = self.images[task] / name
+        try:
+            return Image.open(path)
+        except OSError:
+            key = {"vqa": "TEST.DATA_DIR", "loc": "TEST.DATA_DIR_LOC"}[task]
+            raise FileNotFoundError(
+                f"no image {path} to draw on: {key} names the dataset, and "
+                "TEST.VIS_SHOW_IMG False draws attention alone"
+            ) from None
+
+
+def _verdicts(batch: Batch, output: SNMNOutput, boxes) -> list[bool | None]:
+    """Whether each prediction is right, None where nobody knows."""
+    if batch.task == "vqa":
+        if batch.answer is None:
+            return [None] * len(batch)
+        right, known = output.answer_logits.argmax(dim=1) == batch.answer, batch.answer >= 0
+    else:
+        if batch.box is None:
+            return [None] * len(batch)
+        right, known = box_iou(boxes, batch.box) >= IOU_THRESHOLD, batch.box_cell >= 0
+    return [bool(r) if k else None for r, k in zip(right, known, strict=True)]

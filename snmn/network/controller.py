@@ -1,0 +1,131 @@
+"""Layout controller: which module runs at each step, and which words it listens to.
+
+Section 3.2 of the paper, equations 1 to 4. The controller never sees the image.
+
+Differences from the original: Gumbel noise is drawn in training only, so that testing is
+repeatable (the original samples there too); all T question projections are one matrix product,
+and the module logits of all steps another, and normalised attention is one softmax over the true
+words, which changes no number.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snmn.network.collected import Collected
+from snmn.network.question_encoder import EncodedQuestion
+
+
+@dataclass
+class Control:
+    """The controller's decisions for all steps.
+
+    module_logits, module_probs [N,T,M] (before any validity mask); question_attention [N,T,S];
+    control [N,T,C] the textual parameters c_t that the modules take.
+    """
+
+    module_logits: Tensor
+    module_probs: Tensor
+    question_attention: Tensor
+    control: Tensor
+
+
+class Controller(nn.Module):
+    """Softly chooses modules and words over T steps (section 3.2 of the paper).
+
+    control_dim is EMBED_DIM with use_word_embed and LSTM_DIM without.
+    """
+
+    def __init__(
+        self,
+        *,
+        lstm_dim: int,
+        control_dim: int,
+        num_steps: int,
+        num_modules: int,
+        linear_module_weights: bool = True,
+        mlp_module_weights_bias: bool = True,
+        normalize_attention: bool = True,
+        use_word_embed: bool = True,
+        use_gumbel_softmax: bool = False,
+        gumbel_temperature: float = 0.5,
+        hard_argmax_layout: bool = False,
+    ):
+        super().__init__()
+        self.num_steps, self.num_modules = num_steps, num_modules
+        self.normalize_attention = normalize_attention
+        self.use_word_embed = use_word_embed
+        self.use_gumbel_softmax = use_gumbel_softmax
+        self.gumbel_temperature = gumbel_temperature
+        self.hard_argmax_layout = hard_argmax_layout
+
+        self.initial_control = nn.Parameter(torch.randn(control_dim) / math.sqrt(control_dim))
+        # T projections of the question, one [D,D] block of rows each (equation 1's W_1^(t)).
+        self.step_question = nn.Linear(lstm_dim, num_steps * lstm_dim)
+        self.question_and_control = nn.Linear(lstm_dim + control_dim, lstm_dim)
+        self.word_score = nn.Linear(lstm_dim, 1)
+        if linear_module_weights:
+            self.module_score = nn.Linear(lstm_dim, num_modules, bias=False)
+        else:
+            self.module_score = nn.Sequential(
+                nn.Linear(lstm_dim, lstm_dim),
+                nn.ELU(),
+                nn.Linear(lstm_dim, num_modules, bias=mlp_module_weights_bias),
+            )
+
+    def forward(self, question: EncodedQuestion) -> Control:
+        """Run all T steps for a batch of encoded questions."""
+        N, D = question.summary.shape
+        step_questions = self.step_question(question.summary).view(N, self.num_steps, D)
+        weight = self.question_and_control.weight
+        # [q_t; c_(t-1)] W splits into a part for all steps at once and a recurrent one.
+        from_question, from_control = weight.split([D, weight.shape[1] - D], dim=1)
+        question_part = F.linear(step_questions, from_question, self.question_and_control.bias)
+        from_control = Collected(from_control[None])
+        states = Collected(question.states)
+        values = Collected(question.embeddings) if self.use_word_embed else states
+
+        control = self.initial_control.expand(N, -1)
+        summaries, attentions, controls = [], [], []
+        for part in question_part.unbind(1):
+            summary = part + from_control.products(control[None]).squeeze(0)  # cq_t [N,D]
+            query = (self.word_score.weight * summary)[:, None]  # [N,1,D]
+            logits = states.products(query).squeeze(1) + self.word_score.bias  # [N,S]
+            attention = self._attend(logits, question.mask)
+            control = values.mixtures(attention[:, None]).squeeze(1)
+            summaries.append(summary)
+            attentions.append(attention)
+            controls.append(control)
+
+        module_logits = self.module_score(torch.stack(summaries, dim=1))  # [N,T,M]
+        return Control(
+            module_logits=module_logits,
+            module_probs=self._module_probs(module_logits),
+            question_attention=torch.stack(attentions, dim=1),
+            control=torch.stack(controls, dim=1),
+        )
+
+    def _attend(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Word attention [N,S] of one step from its logits (equation 3).
+
+        Over the true words; without normalize_attention (NORMALIZE_ATT) over padding as well.
+        """
+        if self.normalize_attention:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        return torch.softmax(logits, dim=1)
+
+    def _module_probs(self, logits: Tensor) -> Tensor:
+        """Module probabilities [N,T,M] (equation 2)."""
+        if self.use_gumbel_softmax:
+            if self.training:
+                uniform = torch.rand_like(logits).clamp_min(1e-20)
+                logits = logits - torch.log((-torch.log(uniform)).clamp_min(1e-20))
+            probs = torch.softmax(logits / self.gumbel_temperature, dim=-1)
+        else:
+            probs = torch.softmax(logits, dim=-1)
+        if self.hard_argmax_layout:
+            probs = F.one_hot(probs.argmax(dim=-1), self.num_modules).to(probs.dtype)
+        return probs

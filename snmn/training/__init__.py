@@ -1,0 +1,1 @@
+"""Losses, optimiser, the Lightning module, callbacks, several seeds."""

@@ -1,0 +1,298 @@
+"""How an SNMN is trained, validated and tested with Lightning.
+
+Differences from the PyTorch adaptation: one step serves all three stages; the losses are those
+of `snmn.training.losses`; validation and testing use the moving average of the weights
+(`snmn.training.ema`).
+"""
+
+import logging
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from snmn.checkpoints.checkpoint import check_features, code_version, vocabularies
+from snmn.common.boxes import decode_boxes
+from snmn.data.batch import Batch
+from snmn.network.model import SNMNOutput, build_model
+from snmn.training.losses import SNMNLoss, module_entropy
+from snmn.training.metrics import AccuracyByGroup, NamedMeans, PrecisionByGroup, layout_correct
+from snmn.training.nonfinite import LossWatch, check_weights
+from snmn.training.optimiser import TFAdam
+
+# Tells a step's random numbers from those of its batch, which have the same seed.
+_NOISE = 2
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's advertisements and advice on defaults out of the terminal."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for module in ("pytorch_lightning", "lightning_fabric"):
+        warnings.filterwarnings("ignore", module=module)
+
+
+def learning_rate_scale(step: int, *, schedule: str, warmup: int, max_steps: int) -> float:
+    """Factor on the learning rate at a step, from 0: linear warm-up, then constant or cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, max_steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class SNMNTraining(pl.LightningModule):
+    """The model with its losses, optimiser and metrics.
+
+    ``model`` and ``loss`` are the arguments of `snmn.build_model` and of `SNMNLoss`; they are
+    saved in every checkpoint, so that `snmn.load_model` needs nothing else. ``config`` is saved
+    beside them for the reader. ``seed`` is that of dropout and other noise in training: what a step
+    draws depends on it and on the step alone, so that training resumes exactly. ``question_types``
+    and ``expression_types`` name the groups of accuracy and precision. After ``test``,
+    ``predictions`` holds a list of batches for each task.
+
+    A model with both tasks makes two updates an iteration, one from a vqa batch and then one from a
+    loc batch, as in the original; both are made by one optimiser. Whatever is counted in steps
+    (schedules, ``max_steps``, the step in logs and file names) counts iterations. What both tasks
+    have is logged under two names, with _vqa and _loc at their ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: dict[str, Any],
+        loss: dict[str, Any],
+        learning_rate: float = 1e-4,
+        schedule: str = "constant",
+        warmup_steps: int = 0,
+        attention_lr_scale: float = 1.0,
+        max_steps: int = 200_000,
+        seed: int = 0,
+        question_types: Sequence[str] = (),
+        expression_types: Sequence[str] = (),
+        config: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        fixed = model.get("fixed_embedding")
+        self.save_hyperparameters(logger=False)
+        if fixed is not None:
+            # A buffer of the state dict; the shape is enough to build the model again.
+            self.hparams["model"] = model | {"fixed_embedding": torch.zeros_like(fixed)}
+        self.model = build_model(**model)
+        self.loss = SNMNLoss(**loss)
+        tasks = (("vqa", self.model.answer_head), ("loc", self.model.cell_scores))
+        self.tasks = tuple(task for task, head in tasks if head is not None)
+        metrics = {}
+        for stage in ("val", "test"):
+            metrics[f"{stage}_vqa"] = AccuracyByGroup(question_types)
+            metrics[f"{stage}_loc"] = PrecisionByGroup(expression_types)
+            for task in self.tasks:
+                metrics[f"{stage}_layout_{task}"] = AccuracyByGroup()
+        self.metrics = torch.nn.ModuleDict(metrics)
+        self.predictions: dict[str, list[dict[str, Tensor]]] = {}
+        self.log_is_due = False
+        self._means = NamedMeans()
+        self._watch = LossWatch()
+
+    @property
+    def iteration(self) -> int:
+        """Training iterations done; an iteration makes one update for each task."""
+        return self.global_step // len(self.tasks)
+
+    def forward(self, batch: Batch) -> SNMNOutput:
+        """Run the model on a batch."""
+        return self.model(batch.question, batch.length, batch.image_features)
+
+    def shared_step(self, batch: Batch, stage: str) -> tuple[Tensor, SNMNOutput]:
+        """The step of every stage: forward, losses for which there are labels, logging.
+
+        Returns the total loss and the output.
+        """
+        output = self(batch)
+        losses = self.loss(output, batch, self.model, self.iteration)
+        total = sum(losses.values(), start=output.memory.new_zeros(()))
+        if stage != "train" or self.log_is_due:
+            for name, value in losses.items():
+                self._log_batch(f"{stage}/loss_{name}", value, batch)
+            self._log_batch(f"{stage}/loss", total, batch, shown=stage == "train")
+        return total, output
+
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        """Seed what the step draws, and see whether loggers show it: telling them is slow."""
+        interval = self.trainer.log_every_n_steps // len(self.tasks)
+        self.log_is_due = (self.iteration + 1) % interval == 0
+        key = [self.hparams.seed, _NOISE, self.global_rank, self.global_step]
+        noise = int(np.random.SeedSequence(key).generate_state(1)[0])
+        # Seeding all devices takes a hundred times longer.
+        on_cpu = self.device.type == "cpu"
+        (torch.default_generator if on_cpu else torch).manual_seed(noise)
+
+    def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
+        """One update's loss, and the module probabilities for callbacks.
+
+        Raises NonFiniteError for a loss that is not a number.
+        """
+        loss, output = self.shared_step(batch, "train")
+        self._watch.add(self.iteration + 1, loss, batch)
+        if self.log_is_due or loss.device.type == "cpu":
+            self._watch.check(self._folder)
+        if self.log_is_due:
+            if batch.task == "vqa":
+                name, right = "accuracy", output.answer_logits.argmax(dim=1) == batch.answer
+            else:
+                name, right = "cell_accuracy", output.cell_scores.argmax(dim=1) == batch.box_cell
+            entropy = module_entropy(output.module_probs).mean()
+            self._log_batch(f"train/{name}", right.float().mean(), batch, shown=True)
+            self._log_batch("train/entropy", entropy, batch)
+            self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
+        self._log_iteration(done=self.global_step + 1)
+        return {"loss": loss, "module_probs": output.module_probs.detach()}
+
+    @property
+    def _folder(self) -> Path | None:
+        """Where checkpoints are written."""
+        folder = getattr(self.trainer.checkpoint_callback, "dirpath", None)
+        return Path(folder) if folder else None
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Losses and accuracies of a validation batch."""
+        _, output = self.shared_step(batch, "val")
+        self._count(batch, output, "val")
+
+    def test_step(self, batch: Batch, index: int) -> dict[str, SNMNOutput]:
+        """The same for a test batch; predictions are kept, and callbacks are given the output."""
+        _, output = self.shared_step(batch, "test")
+        self._count(batch, output, "test")
+        kept = {
+            "question_index": batch.question_index,
+            "layout": output.module_logits.argmax(dim=-1),
+        }
+        if batch.task == "vqa":
+            scores = output.answer_logits
+        else:
+            scores = output.cell_scores
+            kept["box"] = self.predicted_boxes(batch, output)
+        kept["confidence"], kept["predicted"] = scores.softmax(dim=1).max(dim=1)
+        kept = {name: value.cpu() for name, value in kept.items()}
+        self.predictions.setdefault(batch.task, []).append(kept)
+        return {"output": output}
+
+    def predicted_boxes(self, batch: Batch, output: SNMNOutput) -> Tensor:
+        """Boxes [N,4] in pixels, at the best cell of each image."""
+        cell, grid = output.cell_scores.argmax(dim=1), output.image_attention.shape[2:]
+        return decode_boxes(cell, output.box_offset, batch.image_size, grid)
+
+    def _count(self, batch: Batch, output: SNMNOutput, stage: str) -> None:
+        kind = batch.question_type
+        if batch.task == "vqa" and batch.answer is not None:
+            known = batch.answer >= 0
+            correct = output.answer_logits.argmax(dim=1) == batch.answer
+            self.metrics[f"{stage}_vqa"].update(correct[known], kind[known])
+        if batch.task == "loc" and batch.box is not None:
+            known = batch.box_cell >= 0
+            boxes = self.predicted_boxes(batch, output)
+            self.metrics[f"{stage}_loc"].update(boxes[known], batch.box[known], kind[known])
+        if batch.layout is not None:
+            right = layout_correct(output.module_logits, batch.layout)
+            self.metrics[f"{stage}_layout_{batch.task}"].update(right)
+
+    def _log_batch(self, name: str, value: Tensor, batch: Batch, *, shown: bool = False) -> None:
+        """Log a value of one batch; in a joint model under the name of its task.
+
+        In training it is the mean over processes, else it becomes one over all batches.
+        """
+        name = self.task_name(name, batch.task)
+        if self.trainer.training:
+            self.log(name, value, prog_bar=shown, sync_dist=True)
+        else:
+            self._means.add(name, value, len(batch))
+
+    def task_name(self, name: str, task: str) -> str:
+        """What a value of a task is called in logs."""
+        return name if len(self.tasks) == 1 else f"{name}_{task}"
+
+    def _log_iteration(self, done: int) -> None:
+        """Tell loggers and checkpoint callbacks what to call the step, from updates done."""
+        self.log("step", float(done // len(self.tasks)))
+
+    def _log_metrics(self, stage: str) -> None:
+        self.log_dict(self._means.compute())
+        names = {"vqa": f"{stage}/answer_accuracy", "loc": f"{stage}/precision"}
+        overall = []
+        for task in self.tasks:
+            for key, name in (
+                (task, names[task]),
+                (f"layout_{task}", self.task_name(f"{stage}/layout_accuracy", task)),
+            ):
+                metric = self.metrics[f"{stage}_{key}"]
+                values = metric.compute()
+                metric.reset()
+                for group, value in values.items():
+                    self.log(name if group == "all" else f"{name}_{group}", value)
+                if key == task and values:
+                    overall.append(values["all"])
+        if len(overall) == len(self.tasks):
+            self.log(f"{stage}/score", torch.stack(overall).mean(), prog_bar=True)
+
+    def on_fit_start(self) -> None:
+        """Take the features' centre and scale from training images unless a checkpoint had them."""
+        knowledge_base = self.model.knowledge_base
+        if knowledge_base.normalize_features and not knowledge_base.feature_centre.any():
+            knowledge_base.fit_normalization(self.trainer.datamodule.sample_features())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracies, overall and by question type."""
+        self._log_metrics("val")
+        self._log_iteration(done=self.global_step)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the predictions of an earlier test."""
+        self.predictions = {}
+
+    def on_test_epoch_end(self) -> None:
+        """Log accuracies, overall and by question type."""
+        self._log_metrics("test")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam in TensorFlow's convention, with the schedule stepped after each update."""
+        h = self.hparams
+        scores = [layer.weight for layer in self.model.nmn.attention_scores()]
+        rest = [p for p in self.model.parameters() if not any(p is score for score in scores)]
+        groups = [
+            {"params": rest},
+            {"params": scores, "lr": h.learning_rate * h.attention_lr_scale},
+        ]
+        optimiser = TFAdam(groups, lr=h.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser,
+            lambda update: learning_rate_scale(
+                update // len(self.tasks),
+                schedule=h.schedule,
+                warmup=h.warmup_steps,
+                max_steps=h.max_steps,
+            ),
+        )
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint describe itself, but refuse to keep what is not worth it."""
+        self._watch.check(self._folder)
+        check_weights(self.model, self.iteration, self._folder)
+        checkpoint["vocabularies"] = vocabularies()
+        checkpoint["code_version"] = code_version()
+        if self.trainer.datamodule is not None:
+            checkpoint["features"] = self.trainer.datamodule.feature_identity()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with features of another kind."""
+        if self._trainer is not None and self.trainer.datamodule is not None:
+            check_features(checkpoint, self.trainer.datamodule.feature_identity())

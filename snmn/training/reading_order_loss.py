@@ -1,0 +1,123 @@
+"""Which kind of words a layout's steps read, and in which order: a signal on word attention.
+
+Answers and layouts leave open which phrase a step reads. "Do the cylinder and the cube in front of
+the brown object have the same color?" takes Find, Find, Transform, Filter, DescribeTwo, and is also
+answered by whoever finds the brown object first, goes from the cylinder to what has its color, and
+compares places. And a chain's first object often need not be found at all: the leftmost cube is the
+cube left of the sphere, whatever the sphere.
+
+English settles it without any label: what is related is named before what it is related to, and the
+first of two things before the second. So the words of a layout's steps stand in the order that
+`next_read` gives, which follows from the layout alone. Held to that order only, steps whose object
+no answer needs take up "the" and "do" at its beginning; so Find and Filter are also held to words
+that describe objects, Transform to words that relate them.
+
+Not in the paper, and off in the published configurations. It needs expert layouts.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from snmn.common.vocabulary import MODULES, QUESTION_WORDS
+
+NOBODY = -1  # no step is known to be read next
+_LEAST = 1e-6  # no probability counts as less
+
+
+@cache
+def next_read(layout: tuple[str, ...]) -> tuple[int, ...]:
+    """For each step of a layout, the step whose words come next in the sentence, or `NOBODY`.
+
+    Only steps whose words name objects or relations have an order; Scene and the Describes have no
+    words of their own. "There is a sphere; how many cubes are left of it?" says the last relation
+    after what it starts from, so a last relation that one Describe follows is left unordered.
+    Steps that take from an empty stack end the order: the layout is none.
+    """
+    phrases: list[list[int]] = []  # Of each set on the stack: its steps as they are read.
+    following = [NOBODY] * len(layout)
+
+    def order(steps: Sequence[int]) -> None:
+        for step, after in zip(steps, steps[1:], strict=False):
+            following[step] = after
+
+    for step, module in enumerate(layout):
+        if module == "_NoOp":
+            continue
+        if module == "_Find":
+            phrases.append([step])
+        elif module == "_Scene":
+            phrases.append([])
+        elif module in ("_Transform", "_Filter") and phrases:
+            phrases[-1].insert(0, step)
+        elif module in ("_And", "_Or", "_DescribeTwo") and len(phrases) > 1:
+            second = phrases.pop()
+            phrases[-1] += second
+        elif module == "_DescribeOne" and phrases:
+            related = _last_relation(layout[:step])
+            order(phrases[-1][:related])
+            phrases[-1] = phrases[-1][related:]
+        else:
+            break
+    for steps in phrases:
+        order(steps)
+    return tuple(following)
+
+
+def _last_relation(layout: Sequence[str]) -> int:
+    """How many steps a relation takes that ends a layout: a Transform, and maybe its Filter."""
+    filtered = layout[-1] == "_Filter"
+    return 1 + filtered if layout[-1 - filtered] == "_Transform" else 0
+
+
+def _told_by(words: str) -> Tensor:
+    """Which words of the vocabulary these are: [words] bool."""
+    chosen = words.split()
+    return torch.tensor([word in chosen for word in QUESTION_WORDS])
+
+
+# What describes objects, and what relates them: of these words a step can learn what to look for.
+_DESCRIBE = _told_by(
+    "large big small tiny gray red blue green brown purple cyan yellow rubber matte metal metallic "
+    "shiny cube cubes block blocks sphere spheres ball balls cylinder cylinders "
+    "thing things object objects"
+)
+_RELATE = _told_by("left right front behind same size color material shape")
+_READ_BY = {"_Find": _DESCRIBE, "_Filter": _DESCRIBE, "_Transform": _RELATE}
+# Per module, the words it reads; none for those that have no words of their own.
+_READS = torch.stack([_READ_BY.get(module, torch.zeros_like(_RELATE)) for module in MODULES])
+
+
+def reading_order_loss(attention: Tensor, question: Tensor, layout: Tensor) -> Tensor:
+    """How unlikely steps are to read words of their kind in the sentence's order; 0 where they do.
+
+    A word drawn from a step's attention should stand before one drawn from that of the step which
+    is read next, and a word drawn from a Find's, Filter's or Transform's should be one that
+    describes objects or relates them. The loss is the negative log of these probabilities, summed
+    over steps and averaged over questions.
+
+    Shapes: attention [N,T,S] to words, question [N,S] word indices, layout [N,T] module indices.
+    """
+    rows = [next_read(tuple(MODULES[index] for index in row)) for row in layout.tolist()]
+    following = torch.tensor(rows, device=attention.device)  # [N,T]
+    S = attention.shape[2]
+    before = torch.ones(S, S, device=attention.device).triu(1)  # [S,S] of a word and a later one
+    after = following.clamp_min(0)[..., None].expand_as(attention)
+    later = attention.gather(1, after)  # [N,T,S]
+    in_order = (attention @ before * later).sum(2)  # [N,T]
+
+    reads = _READS.to(layout.device)[layout]  # [N,T,words]
+    own = reads.gather(2, question[:, None].expand(*attention.shape))  # [N,T,S]
+    of_kind = attention.masked_fill(~own, 0).sum(2)  # [N,T]
+    costs = _cost(in_order) * (following != NOBODY) + _cost(of_kind) * reads.any(2)
+    return costs.sum(1).mean()
+
+
+def _cost(probability: Tensor) -> Tensor:
+    """Its negative log, 13.8 at most, where a word of the right kind or order has no chance.
+
+    Not what is missing to 1: attention that has settled on wrong words gets no gradient from that.
+    """
+    return -(_LEAST + (1 - _LEAST) * probability).log()

@@ -1,0 +1,143 @@
+"""Asking from Python and on the command line: the same as the demo and the model itself."""
+
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+import snmn
+from server.main import create_app
+from server.samples import find_sample, open_sample
+from snmn.checkpoints.bundled import bundled_names, bundled_path
+from snmn.checkpoints.checkpoint import CheckpointError
+from snmn.common.vocabulary import ANSWERS, MODULES, UnknownWordError, encode
+from snmn.predict import image_features, main
+from tests.helpers.tiny_server import settings
+
+SAMPLE = "scene-01"
+ASKED = {
+    "vqa_gt_layout": "How many cylinders are there?",
+    "loc_gt_layout": "the small metallic thing",
+}
+
+
+@pytest.fixture(scope="module")
+def predictors():
+    return {name: snmn.Predictor.bundled(name) for name in ASKED}
+
+
+@pytest.fixture(scope="module")
+def results(predictors):
+    image = open_sample(find_sample(SAMPLE))
+    return {name: predictors[name](image, question) for name, question in ASKED.items()}
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """What the demo makes of the same questions."""
+    folder = tmp_path_factory.mktemp("bundled")
+    for name in ASKED:
+        for ending in (".ckpt", ".json"):
+            path = bundled_path(name).with_suffix(ending)
+            (folder / path.name).symlink_to(path)
+    with TestClient(create_app(settings(folder))) as client:
+        replies = {}
+        for name, question in ASKED.items():
+            asked = {"model": name, "sample": SAMPLE, "question": question}
+            reply = client.post("/api/predict", data=asked)
+            assert reply.status_code == 200, reply.text
+            replies[name] = reply.json()
+    return replies
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_like_the_demo(results, answered, name):
+    result, demo = results[name], answered[name]
+    assert result.answer == demo["answer"]
+    shares = {entry["answer"]: entry["probability"] for entry in demo["probabilities"]}
+    assert result.probabilities == pytest.approx(shares, abs=1e-5)
+    assert [step.module for step in result.steps] == [step["module"] for step in demo["steps"]]
+    for step, shown in zip(result.steps, demo["steps"], strict=True):
+        np.testing.assert_allclose(step.probabilities, shown["module_probabilities"], atol=1e-4)
+        np.testing.assert_allclose(step.words, shown["word_attention"], atol=1e-4)
+        np.testing.assert_allclose(step.attention, shown["image_attention"], atol=1e-5)
+    assert (result.box is None) == (demo["box"] is None)
+    if result.box is not None:
+        box = [demo["box"][side] for side in ("x", "y", "width", "height")]
+        assert result.box == pytest.approx(box, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_like_the_model(predictors, results, name):
+    predictor, result = predictors[name], results[name]
+    indices = encode(ASKED[name])
+    features = image_features(predictor.backbone, open_sample(find_sample(SAMPLE)))
+    with torch.no_grad():
+        output = predictor.model(torch.tensor([indices]), torch.tensor([len(indices)]), features)
+    chosen = output.module_probs[0].argmax(dim=1).tolist()
+    assert [step.module for step in result.steps] == [MODULES[index] for index in chosen]
+    maps = output.image_attention[0].flatten(1).softmax(dim=1)
+    np.testing.assert_allclose(
+        np.stack([step.attention.ravel() for step in result.steps]), maps.numpy(), atol=1e-6
+    )
+    if output.answer_logits is None:
+        assert result.answer is None and result.probabilities == {}
+    else:
+        shares = output.answer_logits[0].softmax(dim=0).tolist()
+        assert result.probabilities == pytest.approx(dict(zip(ANSWERS, shares, strict=True)))
+
+
+def test_unknown_word(predictors):
+    with pytest.raises(UnknownWordError, match="'cubse'; did you mean .*'cube") as caught:
+        predictors["vqa_gt_layout"](Image.new("RGB", (48, 32)), "How many cubse are there?")
+    assert caught.value.word == "cubse"
+
+
+@pytest.mark.parametrize("question", ["", " ", "?"])
+def test_empty_question(predictors, question):
+    with pytest.raises(ValueError, match="question is empty"):
+        predictors["vqa_gt_layout"](Image.new("RGB", (48, 32)), question)
+
+
+def test_unknown_model():
+    with pytest.raises(CheckpointError, match="'vqa'; there are: ") as caught:
+        snmn.Predictor.bundled("vqa")
+    assert all(name in str(caught.value) for name in bundled_names())
+
+
+def test_picture(results, tmp_path):
+    result = results["vqa_gt_layout"]
+    shown = result.show()
+    result.save(tmp_path / "steps.png")
+    with Image.open(tmp_path / "steps.png") as saved:
+        np.testing.assert_array_equal(np.asarray(saved), np.asarray(shown))
+    assert len(shown.getcolors(shown.width * shown.height)) > 100
+
+
+def test_command(results, tmp_path, capsys):
+    image, figure = tmp_path / "scene.png", tmp_path / "steps.png"
+    open_sample(find_sample(SAMPLE)).save(image)
+    main([str(image), ASKED["vqa_gt_layout"], "--figure", str(figure)])
+    printed = capsys.readouterr().out
+    assert f"answer: {results['vqa_gt_layout'].answer}\n" in printed
+    with Image.open(figure) as drawn:
+        assert drawn.size == results["vqa_gt_layout"].show().size
+
+
+def test_command_names_what_is_wrong(tmp_path):
+    with pytest.raises(SystemExit, match="snmn.predict: .*nowhere.png"):
+        main([str(tmp_path / "nowhere.png"), "How many cubes are there?"])
+
+
+def test_command_starts_no_program_for_a_picture(tmp_path, monkeypatch):
+    """PostScript would be run by Ghostscript, whatever the file is called."""
+    path = tmp_path / "scene.png"
+    Image.new("RGB", (8, 8)).save(path, format="EPS")
+    started = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *a, **k: started.append(a))
+    with pytest.raises(SystemExit, match=r"snmn\.predict: .*scene\.png"):
+        main([str(path), "How many cubes are there?"])
+    assert not started

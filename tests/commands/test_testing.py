@@ -1,0 +1,282 @@
+"""What test.py writes, against a separate count: files, totals, figures, explanations."""
+
+import csv
+import importlib.util
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import train
+from clevr_prep.data.build_clevr_imdb import main as build_imdb
+from clevr_prep.data.get_ground_truth_layout import main as build_layouts
+from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
+from config import ConfigError
+from snmn.data.feature_store import FeatureWriter
+from snmn.evaluation.scores import family
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_dataset import ATTRIBUTES
+from tests.helpers.tiny_experiment import write_experiment
+
+IMAGES = {"train": 3, "val": 5, "test": 2}
+GRID = (3, 4)
+
+_spec = importlib.util.spec_from_file_location("snmn_test_command", ROOT / "test.py")
+test_command = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(test_command)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*")
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """A dataset with images and scenes, a configuration for it, and a checkpoint of two steps."""
+    root = tmp_path_factory.mktemp("testing")
+    rng = np.random.default_rng(0)
+    for folder in ("scenes", "questions"):
+        (root / folder).mkdir()
+    for split, count in IMAGES.items():
+        write_split(root, split, count, rng)
+    build_layouts(["--data-dir", str(root)])
+    build_imdb(["--data-dir", str(root), "--out", str(root / "imdb")])
+    sizes = {"FEAT_DIM": 8, "EMBED_DIM": 8, "LSTM_DIM": 8, "PE_DIM": 4, "KB_DIM": 8}
+    settings = {
+        "IMDB_FILE": f"{root}/imdb/imdb_%s.h5",
+        "FEATURE_DIR": f"{root}/features/%s",
+        "MODEL": sizes | {"H_FEAT": 3, "W_FEAT": 4, "VQA_OUTPUT_DIM": 8, "NMN": {"MEM_DIM": 8}},
+        "TRAIN": {"BATCH_SIZE": 8, "MAX_ITER": 2, "VAL_INTERVAL": 2, "LOG_INTERVAL": 1}
+        | {"NUM_WORKERS": 0, "SNAPSHOT_DIR": f"{root}/runs/%s/", "EMA_DECAY": 0.9},
+        "TEST": {"BATCH_SIZE": 8, "RESULT_DIR": f"{root}/results/%s/", "DATA_DIR": str(root)},
+    }
+    (root / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    train.main([str(root / "tiny.yaml"), "TRAIN.SOLVER.LR", "0.1"])
+    return root
+
+
+def write_split(root, split, count, rng):
+    scenes, questions = [], []
+    (root / "images" / split).mkdir(parents=True)
+    with FeatureWriter(root / "features" / split, attributes=ATTRIBUTES) as writer:
+        for image in range(count):
+            name = f"CLEVR_{split}_{image:06d}.png"
+            where = {"image_index": image, "image_filename": name, "split": split}
+            scene = sample_scene(rng, max_objects=4) | where
+            scenes.append(scene)
+            for entry in generate_questions(scene, 6, rng):
+                if split == "test":
+                    entry = {"question": entry["question"]}
+                # Not in the order of the file, as in a file that somebody shuffled.
+                number = 1000 - len(questions)
+                questions.append(entry | where | {"question_index": number})
+            writer.add([name], rng.random((1, *GRID, 8)).astype(np.float16))
+            pixels = rng.integers(0, 255, (32, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / "images" / split / name)
+    for kind, content in (("scenes", scenes), ("questions", questions)):
+        path = root / kind / f"CLEVR_{split}_{kind}.json"
+        path.write_text(json.dumps({"info": {}, kind: content}))
+    if split == "test":  # Nobody has the scenes of a secret split.
+        (root / "scenes" / f"CLEVR_{split}_scenes.json").unlink()
+
+
+def run_test(root, *arguments, out="results"):
+    checkpoint = root / "runs" / "tiny" / "last.ckpt"
+    options = [str(root / "tiny.yaml"), str(checkpoint), "--out", str(root / out)]
+    test_command.main([*options, *map(str, arguments)])
+    return root / out / "tiny"
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def tested(experiment):
+    """The folder of one test with everything that test.py offers."""
+    return run_test(experiment, "--explain", "--figures", 3, "TEST.BATCH_SIZE", 10) / "val"
+
+
+class TestTotals:
+    def test_summary_is_what_a_separate_count_finds(self, tested):
+        rows, summary = (
+            read_csv(tested / "predictions.csv"),
+            json.load((tested / "summary.json").open()),
+        )
+        assert len(rows) == summary["questions"] == summary["accuracy"]["total"] == 30
+        right = [row["predicted"] == row["expected"] for row in rows]
+        assert [int(row["correct"]) for row in rows] == right
+        assert summary["accuracy"]["correct"] == sum(right)
+        keys = {
+            "by_type": lambda row: row["type"],
+            "by_family": lambda row: family(row["type"]),
+            "by_hops": lambda row: row["hops"],
+            "by_layout_length": lambda row: str(len(row["expert_layout"].split())),
+        }
+        for name, key in keys.items():
+            totals, corrects = Counter(), Counter()
+            for row, is_right in zip(rows, right, strict=True):
+                totals[key(row)] += 1
+                corrects[key(row)] += is_right
+            found = summary[name]
+            assert {kind: entry["total"] for kind, entry in found.items()} == totals
+            assert {kind: entry["correct"] for kind, entry in found.items()} == corrects
+            assert sum(totals.values()) == 30
+
+    def test_layouts_are_those_of_the_csv(self, tested):
+        rows, summary = (
+            read_csv(tested / "predictions.csv"),
+            json.load((tested / "summary.json").open()),
+        )
+        same = sum(row["predicted_layout"] == row["expert_layout"] for row in rows)
+        assert summary["layouts"]["whole"]["correct"] == same
+        confusion = np.array(summary["layouts"]["confusion"])
+        modules = summary["layouts"]["modules"]
+        assert (confusion.sum(axis=(1, 2)) == 30).all()
+        first = Counter(row["expert_layout"].split()[0] for row in rows)
+        assert dict(zip(modules, confusion[0].sum(axis=1).tolist(), strict=True)) == {
+            module: first[module] for module in modules
+        }
+
+    def test_answers_are_in_the_order_of_question_index(self, tested):
+        rows = read_csv(tested / "predictions.csv")
+        lines = (tested / "CLEVR_val_answers.txt").read_text().splitlines()
+        assert [row["question_index"] for row in rows] == [str(1000 - i) for i in range(30)]
+        assert lines == [row["predicted"] for row in reversed(rows)]
+
+
+class TestExplain:
+    def test_every_question_and_the_first_steps_count(self, tested):
+        explanation = json.load((tested / "summary.json").open())["explanation"]
+        assert (
+            explanation["questions"] == explanation["discrete_program"]["as_model"]["total"] == 30
+        )
+        rows = read_csv(tested / "predictions.csv")
+        for module in ("_Find", "_Scene"):
+            expected = sum(
+                row["expert_layout"].split()[0] == row["predicted_layout"].split(" ")[0] == module
+                for row in rows
+            )
+            entry = explanation["modules"].get(module, {})
+            found = entry.get("steps", 0) + entry.get("steps_with_nothing_to_select", 0)
+            assert found >= expected
+        deletion = explanation["deletion"]
+        changed = deletion["answer_changed"].get("attended objects", {"total": 0})
+        assert changed["total"] + deletion["questions_that_attend_to_nothing"] == 30
+
+    def test_plot_and_table(self, tested, experiment, capsys):
+        with Image.open(tested / "reliability.png") as plot:
+            assert plot.width > 300
+        run_test(experiment, "--explain", out="again")
+        assert "answer as the model does" in capsys.readouterr().out
+
+    def test_needs_scenes_and_programs(self, experiment):
+        with pytest.raises(ConfigError, match="no scene annotations .*TEST.DATA_DIR"):
+            run_test(experiment, "--explain", "--split", "test", out="none")
+        with pytest.raises(ConfigError, match="no scene annotations"):
+            run_test(experiment, "--explain", "TEST.DATA_DIR", "nowhere", out="none")
+
+    def test_a_question_without_a_program_is_named(self, experiment, tmp_path):
+        for kind in ("scenes", "questions"):
+            (tmp_path / kind).mkdir()
+            content = json.loads((experiment / kind / f"CLEVR_val_{kind}.json").read_text())
+            for question in content.get("questions", ()):
+                question.pop("program")
+            (tmp_path / kind / f"CLEVR_val_{kind}.json").write_text(json.dumps(content))
+        with pytest.raises(ConfigError, match=r"_questions.json has no program of question \d+"):
+            run_test(experiment, "--explain", "TEST.DATA_DIR", tmp_path, out="none")
+
+
+class TestFigures:
+    def test_as_many_as_asked_for_of_questions_in_the_csv(self, tested):
+        names = sorted(path.stem for path in (tested / "vis").iterdir())
+        known = {row["question_index"].zfill(6) for row in read_csv(tested / "predictions.csv")}
+        assert len(names) == 3 and set(names) <= known
+        for name in names:
+            with Image.open(tested / "vis" / f"{name}.png") as figure:
+                assert figure.width > 600
+
+    def test_correct_and_incorrect_apart(self, experiment):
+        folder = run_test(experiment, "--figures", 40, "--separate", out="separate") / "val"
+        verdicts = {
+            row["question_index"]: row["correct"] for row in read_csv(folder / "predictions.csv")
+        }
+        for name, verdict in (("correct", "1"), ("incorrect", "0")):
+            found = folder / "vis" / name
+            drawn = {str(int(path.stem)) for path in found.iterdir()} if found.exists() else set()
+            assert drawn == {number for number, known in verdicts.items() if known == verdict}
+
+    def test_the_published_keys_ask_for_them_too(self, experiment, capsys):
+        keys = ["TEST.NUM_VIS", 2, "TEST.VIS_DIR_PREFIX", "pictures", "TEST.VIS_SHOW_IMG", "False"]
+        folder = run_test(experiment, *keys, "TEST.DATA_DIR", "nowhere", out="keys")
+        assert len(list((folder / "val" / "pictures").iterdir())) == 2
+        assert "no effect" not in capsys.readouterr().out
+
+    def test_a_missing_image_is_named(self, experiment):
+        with pytest.raises(FileNotFoundError, match="nowhere.images.val.CLEVR_val.*TEST.DATA_DIR"):
+            run_test(experiment, "--figures", 1, "TEST.DATA_DIR", "nowhere", out="missing")
+
+    def test_none_unless_asked_for(self, experiment):
+        folder = run_test(experiment, out="plain") / "val"
+        assert {path.name for path in folder.iterdir()} == {
+            "predictions.csv",
+            "summary.json",
+            "CLEVR_val_answers.txt",
+        }
+
+
+class TestOptions:
+    def test_splits_without_answers_are_predicted(self, experiment, capsys):
+        folder = run_test(experiment, "--split", "test", out="secret") / "test"
+        assert "accuracy cannot be known" in capsys.readouterr().out
+        assert len((folder / "CLEVR_test_answers.txt").read_text().splitlines()) == 12
+        assert all(
+            row["predicted"] and not row["correct"] for row in read_csv(folder / "predictions.csv")
+        )
+        assert json.load((folder / "summary.json").open())["accuracy"] is None
+
+    def test_raw_weights_are_others(self, experiment, tested):
+        folder = run_test(experiment, "--raw", out="raw") / "val"
+        raw, averaged = (read_csv(path / "predictions.csv") for path in (folder, tested))
+        assert [r["confidence"] for r in raw] != [r["confidence"] for r in averaged]
+        assert json.load((folder / "summary.json").open())["weights"] == "raw"
+
+    def test_some_batches_alone(self, experiment, capsys):
+        folder = run_test(experiment, "--batches", 1, out="some") / "val"
+        assert len(read_csv(folder / "predictions.csv")) == 6
+        assert "6 of 30 questions" in capsys.readouterr().out
+        assert not (folder / "CLEVR_val_answers.txt").exists()
+
+    def test_wrong_numbers_are_refused(self, experiment, capsys):
+        with pytest.raises(SystemExit):
+            run_test(experiment, "--batches", "-1")
+        with pytest.raises(SystemExit):
+            run_test(experiment, "--figures", "few")
+        assert "must be a whole number, not 'few'" in capsys.readouterr().err
+
+    def test_help_shows_examples(self, monkeypatch, capsys):
+        monkeypatch.setattr(sys, "argv", ["test.py", "--help"])
+        with pytest.raises(SystemExit):
+            test_command.main()
+        assert "--figures 20 --separate" in capsys.readouterr().out
+
+
+def test_boxes_are_drawn_and_have_their_own_folder(tmp_path):
+    overrides = write_experiment(tmp_path)
+    path = str(ROOT / "configs" / "mini_loc_gt_layout.yaml")
+    train.main([path, *overrides, "TRAIN.MAX_ITER", "1"])
+    checkpoint = tmp_path / "runs" / "mini_loc_gt_layout" / "last.ckpt"
+    options = ["--figures", "2", "TEST.VIS_SHOW_IMG", "False"]
+    test_command.main([path, str(checkpoint), *overrides, *options])
+    folder = tmp_path / "results" / "mini_loc_gt_layout" / "loc_val"
+    assert len(list((folder / "vis").iterdir())) == 2
+    rows, summary = (
+        read_csv(folder / "predictions.csv"),
+        json.load((folder / "summary.json").open()),
+    )
+    assert summary["accuracy"]["correct"] == sum(float(row["iou"]) >= 0.5 for row in rows)
+    assert not list(folder.glob("*_answers.txt"))

@@ -1,0 +1,238 @@
+"""The page of results: bundled models tested, summaries turned into tables, learning curves."""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+import train
+from benchmarks import results
+from benchmarks.curves import CurvesError, names, read_curves
+from benchmarks.curves import main as draw
+from benchmarks.results_tables import cogent_table, seeds_table
+from snmn.storage.typed_settings import parse_overrides
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_experiment import write_experiment
+
+CURVES = ("val/score", "val/layout_accuracy")
+TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*")
+
+
+def entry(correct, total=10, **more):
+    share = correct / total
+    return {"share": share, "low": share - 0.1, "high": share + 0.1, "total": total} | more
+
+
+def summary(command, correct):
+    """What test.py writes of ten questions, without an explanation."""
+    return {
+        "command": command,
+        "with_known_truth": 10,
+        "accuracy": entry(correct, constant=4),
+        "by_type": {"count": entry(correct, constant=4)},
+        "calibration": {"ece": 0.125},
+    }
+
+
+def without_tables(page):
+    """The page's prose, with the comments that its tables stand between."""
+    return TABLE.sub(r"\1\3", page)
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    """A folder of models with a joint one, data for it, and calls of test.py that are written down.
+
+    What is called in test.py's place says of questions that 5, of expressions that 8 are right.
+    """
+    for name in ("imdb_val", "imdb_test", "imdb_loc_val", "imdb_loc_test"):
+        for folder in ("data", "real"):
+            path = tmp_path / folder / "imdb" / f"{name}.h5"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "joint_scratch.ckpt").write_text("weights")
+    card = {"features": "cellnet", "steps": 4000, "seed": 3, "command": "python train.py here"}
+    (models / "joint_scratch.json").write_text(json.dumps(card))
+    out = tmp_path / "results.md"
+    out.write_text(without_tables((ROOT / "docs" / "results.md").read_text()))
+    called = []
+
+    def run(command, **_):
+        given = results.shlex.join(command[1:])
+        called.append(given)
+        task = "loc" if "DATASET loc" in given else "vqa"
+        folder = Path(command[command.index("--out") + 1]) / "mini_joint_scratch"
+        split = command[command.index("--split") + 1]
+        folder /= f"loc_{split}" if task == "loc" else split
+        folder.mkdir(parents=True, exist_ok=True)
+        content = summary(f"python {given}", 8 if task == "loc" else 5)
+        (folder / "summary.json").write_text(json.dumps(content))
+        return results.subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(results.subprocess, "run", run)
+    arguments = ["--models", models, "--configs", ROOT / "configs", "--data", tmp_path / "data"]
+    arguments += ["--genuine", tmp_path / "real", "--results", tmp_path / "made", "--out", out]
+    return called, [str(argument) for argument in arguments], tmp_path
+
+
+def test_each_model_is_tested_once_on_all_that_it_can_be(bundle):
+    called, arguments, root = bundle
+    before = (root / "results.md").read_text()
+    results.main(arguments)
+    assert len(called) == 5
+    assert sorted(("genuine" in c, "DATASET loc" in c, "--split test" in c) for c in called) == [
+        (False, False, False),
+        (False, False, True),
+        (False, True, False),
+        (False, True, True),
+        (True, False, False),
+    ]
+    (genuine,) = [call for call in called if "genuine" in call]
+    for setting in (f"IMDB_FILE {root}/real/imdb/imdb_%s.h5", f"TEST.DATA_DIR {root}/real"):
+        assert setting in genuine
+    text = (root / "results.md").read_text()
+    assert "| `joint_scratch` | 4,000 | 0.500 (0.400 to 0.600) |" in text
+    assert "0.800 (0.700 to 0.900) | *93.9 + 95.4* | *90.4 + 81.4* |" in text
+    assert "original, full CLEVR, ImageNet features" in text
+    for call in called:
+        assert f"    python {call}" in text
+    assert without_tables(text) == before
+    # Nothing is due any more; another checkpoint or other data make what hangs on them due.
+    results.main(arguments)
+    assert len(called) == 5 and (root / "results.md").read_text() == text
+    (root / "real" / "imdb" / "imdb_val.h5").write_text("other questions")
+    results.main(arguments)
+    assert len(called) == 6 and "genuine" in called[-1]
+    (root / "models" / "joint_scratch.ckpt").write_text("other weights")
+    results.main(arguments)
+    assert len(called) == 11
+
+
+def test_what_is_missing_is_named_before_anything_is_tested(bundle):
+    called, arguments, root = bundle
+    (root / "data" / "imdb" / "imdb_loc_test.h5").unlink()
+    with pytest.raises(results.ResultsError, match="no .*imdb_loc_test.h5; README"):
+        results.main(arguments)
+    (root / "data" / "imdb" / "imdb_loc_test.h5").write_text("")
+    (root / "results.md").write_text("no table")
+    with pytest.raises(results.ResultsError, match="no line <!-- table: overview -->"):
+        results.main(arguments)
+    (root / "models" / "other.ckpt").write_text("")
+    with pytest.raises(results.ResultsError, match="other.json names no features"):
+        results.main(arguments)
+    assert not called
+
+
+def test_an_error_of_a_test_is_told_and_not_kept(bundle, monkeypatch):
+    called, arguments, root = bundle
+
+    def fail(command, **_):
+        return results.subprocess.CompletedProcess(command, 1, "", "warning\ntest.py: no imdb\n")
+
+    run = results.subprocess.run
+    monkeypatch.setattr(results.subprocess, "run", fail)
+    with pytest.raises(results.ResultsError, match="^test.py: no imdb$"):
+        results.main(arguments)
+    monkeypatch.setattr(results.subprocess, "run", run)
+    results.main(arguments)
+    assert len(called) == 5
+
+
+def test_a_trained_model_goes_through_test_py(tmp_path):
+    overrides = write_experiment(tmp_path)
+    config = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
+    train.main([config, *overrides, "--logger", "csv"])
+    settings = {"BASE": config}
+    for each in parse_overrides(overrides):
+        _merge(settings, each)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mini_tiny.yaml").write_text(yaml.safe_dump(settings))
+    command = [str(tmp_path / "configs" / "mini_tiny.yaml"), str(tmp_path / "tiny.ckpt")]
+    shutil.copy(tmp_path / "runs" / "mini_vqa_gt_layout" / "last.ckpt", command[1])
+    trial = results.Trial(
+        "vqa val",
+        [*command, "--out", str(tmp_path / "made")],
+        tmp_path / "made" / "mini_tiny" / "val" / "summary.json",
+        tmp_path / "made" / "vqa-val.json",
+        {"checkpoint": hashlib.sha256().hexdigest()},
+    )
+    assert not trial.is_done
+    trial.run()
+    assert trial.is_done
+    made = results.read_json(trial.summary)
+    assert made["command"] == results.shlex.join(["python", "test.py", *trial.arguments])
+    assert "all" in cogent_table([made]) and made["experiment"] == "mini_tiny"
+    curves = read_curves(tmp_path / "runs" / "mini_vqa_gt_layout")
+    assert curves["val/score"][4] == pytest.approx(made["accuracy"]["share"], abs=1e-6)
+
+
+def _merge(settings, more):
+    for key, value in more.items():
+        if isinstance(value, dict):
+            _merge(settings.setdefault(key, {}), value)
+        else:
+            settings[key] = value
+
+
+def test_seeds_of_an_experiment_in_one_line():
+    runs = [
+        {"seed": 1, "best": 0.5, "collapsed": ""},
+        {"seed": 2, "best": None, "collapsed": "the loss is nan"},
+    ]
+    facts = {"runs": runs, "mean": 0.5, "spread": None, "prior": 0.25, "command": "python train.py"}
+    text = seeds_table({Path("runs/mini_vqa_scratch/restarts.json"): facts})
+    row = "| `mini_vqa_scratch` | 1: 0.500, 2: no score (collapsed) | 0.500 |  | 0.250 |"
+    assert row in text and text.endswith("\n\n    python train.py")
+
+
+def write_log(folder, rows):
+    folder.mkdir(parents=True)
+    lines = ["step,train/loss,val/score,val/layout_accuracy"]
+    for step, score in rows:
+        lines += [f"{step},0.5,,", f"{step},,{score},{score / 2}"]
+    (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_logs_of_a_run_that_went_on_are_one_curve(tmp_path):
+    run = tmp_path / "mini_vqa_scratch" / "seed-2"
+    write_log(run / "logs", [(1, 0.1), (2, 0.2), (3, 0.9), (4, 0.9)])
+    write_log(run / "logs-2", [(3, 0.3)])
+    write_log(run / "logs-10", [(5, 0.5)])
+    (run / "logs-11").mkdir()
+    curves = read_curves(run)
+    assert curves["val/score"] == {1: 0.1, 2: 0.2, 3: 0.3, 5: 0.5}
+    assert curves["val/layout_accuracy"][5] == 0.25 and set(curves) == set(CURVES)
+    assert names(run) == ("mini_vqa_scratch", "seed 2")
+    assert names(tmp_path / "a" / "mini_loc_scratch") == ("mini_loc_scratch", "a")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CurvesError, match="empty: no val/score"):
+        read_curves(tmp_path / "empty")
+
+
+def test_curves_are_a_small_picture_with_a_panel_for_each_experiment(tmp_path):
+    runs = []
+    for experiment in ("a", "b", "c", "d"):
+        runs.append(tmp_path / experiment)
+        write_log(runs[-1] / "logs", [(step, step / 200) for step in range(1, 200)])
+    for kind in ("png", "svg"):
+        out = tmp_path / f"curves.{kind}"
+        draw([*map(str, runs), "--out", str(out)])
+        assert 5_000 < out.stat().st_size < 150_000
+    with Image.open(tmp_path / "curves.png") as picture:
+        pixels = picture.convert("RGBA")
+    assert pixels.getpixel((0, 0)) == (255, 255, 255, 255)
+    blue = [count for count, colour in pixels.getcolors(2**20) if colour[:3] == (0, 114, 178)]
+    assert blue and blue[0] > 300
+    draw([str(runs[0]), "--out", str(tmp_path / "one.png")])
+    with Image.open(tmp_path / "one.png") as one:
+        assert pixels.width == pytest.approx(3 * one.width, abs=3)
+        assert pixels.height == pytest.approx(2 * one.height, abs=3)

@@ -1,0 +1,146 @@
+"""What makes the model fast does not change what it learns or says."""
+
+import platform
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import torch
+
+from snmn.network.model import build_model
+from snmn.network.nmn import Execution
+from snmn.training.losses import SNMNLoss
+from snmn.training.optimiser import TFAdam
+from tests.helpers.paths import ROOT
+from tests.helpers.reference import ReferenceNMN
+
+N, S, H, W, F = 8, 7, 3, 4, 6
+SIZES = {
+    "feature_dim": F,
+    "height": H,
+    "width": W,
+    "num_words": 9,
+    "num_answers": 5,
+    "embed_dim": 6,
+    "lstm_dim": 8,
+    "pe_dim": 4,
+    "kb_dim": 8,
+    "memory_dim": 8,
+    "answer_hidden_dim": 8,
+    "stack_length": 4,
+}
+
+
+def make_batch(dtype):
+    random = torch.Generator().manual_seed(3)
+    length = torch.randint(1, S + 1, (N,), generator=random)
+    return SimpleNamespace(
+        question=torch.randint(1, 9, (N, S), generator=random),
+        length=length,
+        features=torch.randn(N // 2, H, W, F, generator=random).to(dtype),
+        answer=torch.randint(0, 5, (N,), generator=random),
+        layout=torch.randint(0, 9, (N, 9), generator=random),
+        box_cell=None,
+    )
+
+
+def make_model(dtype=torch.float32):
+    torch.manual_seed(0)
+    return build_model(**SIZES).to(dtype)
+
+
+class PlainNMN(torch.nn.Module):
+    """The plain modules in the place of a `StackNMN`, whose layers they use."""
+
+    def __init__(self, nmn):
+        super().__init__()
+        self.nmn = nmn
+        self.reference = ReferenceNMN(
+            nmn,
+            guarded=True,
+            hard_sharpen=True,
+            temperature=0.2,
+            validate=False,
+            hard_validation=False,
+        )
+
+    def forward(self, control, module_probs, knowledge):
+        cells = knowledge.cells.repeat_interleave(knowledge.questions_per_image, dim=0)
+        stacks, pointers, memory = self.reference.run(control, module_probs, cells)
+        stack, pointer = torch.stack(stacks, 1).transpose(2, 3), torch.stack(pointers, 1)
+        attention = (stack * pointer[..., None]).sum(2)
+        return Execution(stack=stack, pointer=pointer, attention=attention, memory=memory)
+
+
+def loss_curve(model, steps):
+    batch = make_batch(torch.float64)
+    loss = SNMNLoss(layout_weight=1.0, weight_decay=1e-4)
+    optimiser = TFAdam(model.parameters(), lr=2e-3)
+    curve = []
+    for step in range(steps):
+        optimiser.zero_grad()
+        output = model(batch.question, batch.length, batch.features)
+        total = sum(loss(output, batch, model, step).values())
+        total.backward()
+        optimiser.step()
+        curve.append(total.item())
+    return torch.tensor(curve)
+
+
+def test_learns_as_with_plain_modules():
+    ours, plain = make_model(torch.float64), make_model(torch.float64)
+    plain.nmn = PlainNMN(plain.nmn)
+    curve = loss_curve(ours, 100)
+    torch.testing.assert_close(curve, loss_curve(plain, 100), rtol=1e-4, atol=1e-4)
+    assert curve[-1] < 0.9 * curve[0]
+
+
+def test_mixed_precision_stays_close():
+    model, batch = make_model(), make_batch(torch.float32)
+    loss = SNMNLoss(layout_weight=1.0)
+    outputs, gradients = [], []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            output = model(batch.question, batch.length, batch.features)
+            total = sum(loss(output, batch, model, 0).values())
+        outputs.append(output)
+        gradient = torch.autograd.grad(total, list(model.parameters()), allow_unused=True)
+        gradients.append(torch.cat([g.flatten() for g in gradient if g is not None]))
+    full, mixed = outputs
+    for name in ("answer_logits", "module_probs", "stack", "memory"):
+        exact, close = getattr(full, name), getattr(mixed, name).float()
+        assert (close - exact).norm() < 0.03 * exact.norm(), name
+    # The stack stays in float32: it is written to nine times.
+    assert mixed.stack.dtype == torch.float32
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+# This backend runs what the compiler traced without making machine code of it.
+
+
+def test_compiled_model_is_the_same():
+    model, batch = make_model(), make_batch(torch.float32)
+    compiled = torch.compile(model, backend="aot_eager")
+    inputs = batch.question, batch.length, batch.features
+    ours, expected = compiled(*inputs), model(*inputs)
+    torch.testing.assert_close(ours.answer_logits, expected.answer_logits)
+    torch.testing.assert_close(ours.stack, expected.stack)
+    parameters = list(model.parameters())
+    for actual, wanted in zip(
+        torch.autograd.grad(ours.answer_logits.square().sum(), parameters, allow_unused=True),
+        torch.autograd.grad(expected.answer_logits.square().sum(), parameters, allow_unused=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_memory_is_kept_where_the_c_library_can():
+    name = "keep_freed_memory"
+    result = subprocess.run(
+        [sys.executable, "-c", f"from snmn.common.freed_memory import {name}; print({name}())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert result.stdout.strip() == str(platform.libc_ver()[0] == "glibc")

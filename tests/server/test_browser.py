@@ -1,0 +1,275 @@
+"""The demo's page in a real browser: Debian's Chromium, driven through Playwright."""
+
+import re
+import shutil
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from server.main import create_app
+from server.settings import BUNDLED
+from tests.helpers.tiny_server import image_bytes, settings, write_models
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+if CHROMIUM is None:
+    pytest.skip("no chromium on this machine", allow_module_level=True)
+
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+FLAGS = """
+--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync
+""".split()
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+QUESTION = "Is there a big sphere?"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A running server with the bundled model of questions and untrained others."""
+    folder = write_models(tmp_path_factory.mktemp("models"), ["loc_gt_layout", "joint_gt_layout"])
+    for suffix in ("ckpt", "json"):
+        shutil.copy(BUNDLED / f"vqa_gt_layout.{suffix}", folder)
+    config = uvicorn.Config(
+        create_app(settings(folder, max_upload_bytes=500_000)), port=0, log_level="warning"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=SIZES)
+def page(request, browser, address):
+    """The loaded page; afterwards: no error in the console, nothing asked of another host."""
+    width, height = SIZES[request.param]
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    problems, requests = [], []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda one: requests.append(one.url))
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    assert problems == []
+    assert all(url.startswith((address, "blob:")) for url in requests), requests
+    # Nothing is wider than the window.
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def ask(page, question):
+    page.fill("#question", question)
+    page.click("#submit")
+
+
+def cards(page):
+    return page.locator("#timeline li")
+
+
+def test_the_page_loads_with_samples_and_suggestions(page):
+    assert page.locator(".strip .thumb:visible").count() >= 12
+    for image in page.locator(".strip .thumb:visible img").all():
+        assert "objects" in image.get_attribute("alt")
+    assert page.locator("#suggestions button").count() >= 4
+    expect(page.locator("#answer")).to_be_hidden()
+    expect(page.locator("#model-state")).to_contain_text("% right")
+
+
+def test_a_suggestion_is_answered_step_by_step(page):
+    page.locator('.thumb input[value="scene-03"]').check(force=True)
+    page.locator("#suggestions button").first.click()
+    expect(page.locator("#answer-text")).not_to_be_empty()
+    assert page.locator("#shares li").count() == 5
+    expect(page.locator("#truth")).to_contain_text(re.compile("right|true answer"))
+    # The last steps do nothing and share a card.
+    folded = page.locator("#timeline .folded")
+    expect(folded).to_have_count(1)
+    before = cards(page).count()
+    folded.click()
+    assert page.locator("#timeline .folded").count() == 0
+    assert cards(page).count() == 9 > before
+    cards(page).nth(0).locator("button").click()
+    expect(page.locator("#step-name")).to_contain_text("Step 1 of 9")
+    assert page.locator("#stack li.pointer").count() == 1
+    expect(page.locator("#moves")).to_contain_text("pushed 1 map")
+    shades = page.locator("#words .word").evaluate_all(
+        "words => words.map(word => Number(word.style.getPropertyValue('--share')))"
+    )
+    assert max(shades) > 0.5 > min(shades) >= 0
+    assert page.locator("#modules li").count() == 9
+    page.locator("#slider").fill("1")
+    expect(page.locator('#timeline [data-step="1"]')).to_have_attribute("aria-current", "step")
+    assert "Attention after step 2" in page.locator("#overlay").get_attribute("aria-label")
+
+
+def test_words_and_modules_show_where_they_were_used(page):
+    ask(page, "How many red cubes are there?")
+    page.locator("#words .word", has_text="red").hover()
+    expect(page.locator("#timeline li.used").first).to_be_visible()
+    page.locator("#modules li", has_text="Describe one").hover()
+    expect(page.locator("#timeline li.used .title").first).to_have_text("Describe one")
+    page.mouse.move(0, 0)
+    expect(page.locator("#timeline li.used, #timeline li.unused")).to_have_count(0)
+
+
+def test_an_image_can_be_chosen_while_a_word_is_pointed_at(page):
+    ask(page, QUESTION)
+    page.locator("#words .word").first.hover()
+    expect(page.locator("#timeline li.unused").first).to_be_visible()
+    page.set_input_files(
+        "#file", {"name": "a.png", "mimeType": "image/png", "buffer": image_bytes()}
+    )
+    expect(page.locator("#steps")).to_be_hidden()
+    page.mouse.move(0, 0)
+    ask(page, QUESTION)
+    expect(page.locator("#answer")).to_be_visible()
+
+
+def test_the_address_reproduces_the_view(page):
+    page.locator('.thumb input[value="scene-05"]').check(force=True)
+    ask(page, QUESTION)
+    expect(page.locator("#answer")).to_be_visible()
+    answer = page.locator("#answer-text").text_content()
+    cards(page).nth(1).locator("button").click()
+    expect(page).to_have_url(re.compile("sample=scene-05.*step=1"))
+    page.reload()
+    expect(page.locator("#answer-text")).to_have_text(answer)
+    expect(page.locator("#step-name")).to_contain_text("Step 2")
+    assert page.locator('.thumb input[value="scene-05"]').is_checked()
+    ask(page, "How many cubes are there?")
+    expect(page.locator("#words")).to_contain_text("many")
+    page.go_back()
+    expect(page.locator("#words")).to_contain_text("sphere")
+    assert page.locator("#question").input_value() == QUESTION
+
+
+def test_an_upload_is_answered_and_bad_ones_are_explained(page):
+    png = {"name": "mine.png", "mimeType": "image/png", "buffer": image_bytes((300, 200))}
+    page.set_input_files("#file", png)
+    expect(page.locator(".thumb.own")).to_be_visible()
+    ask(page, QUESTION)
+    expect(page.locator("#answer-text")).to_have_text(re.compile("."))
+    assert page.locator("#stage-image").get_attribute("src").startswith("blob:")
+    assert "sample=" not in page.url
+    page.set_input_files("#file", png | {"name": "a.txt", "mimeType": "text/plain"})
+    expect(page.locator("#image-error")).to_contain_text("a.txt is not an image")
+    page.set_input_files("#file", png | {"buffer": b"\0" * 600_000})
+    expect(page.locator("#image-error")).to_contain_text("too large")
+
+
+def test_an_image_can_be_dropped_and_pasted(page):
+    for kind, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+        page.locator('.thumb input[value="scene-02"]').check(force=True)
+        page.evaluate(
+            """async ([kind, field]) => {
+                const response = await fetch("samples/scene-04.jpg");
+                const carrier = new DataTransfer();
+                carrier.items.add(new File([await response.blob()], "x.jpg", {type: "image/jpeg"}));
+                const Event = kind === "drop" ? DragEvent : ClipboardEvent;
+                document.body.dispatchEvent(new Event(kind, {bubbles: true, [field]: carrier}));
+            }""",
+            [kind, field],
+        )
+        expect(page.locator(".thumb.own input")).to_be_checked()
+
+
+def test_unknown_words_are_explained_and_can_be_replaced(page):
+    ask(page, "How many cubs are there?")
+    error = page.locator("#question-error")
+    expect(error).to_contain_text('"cubs"')
+    expect(error).to_contain_text('"cubes"')
+    expect(page.locator("#question")).to_have_attribute("aria-invalid", "true")
+    page.locator("#nearest button").first.click()
+    expect(page.locator("#answer")).to_be_visible()
+    assert page.locator("#question").input_value() == "How many cubes are there?"
+    expect(error).to_be_empty()
+    ask(page, "<img src=x onerror=alert(1)> red?")
+    expect(error).to_contain_text('"onerror"')
+
+
+def test_a_referring_expression_draws_its_box(page):
+    page.select_option("#model", "loc_gt_layout")
+    expect(page.locator("#question-label")).to_have_text("Expression to find")
+    page.locator("#suggestions button").first.click()
+    expect(page.locator("#found-box")).to_be_visible()
+    expect(page.locator("#true-box")).to_be_visible()
+    expect(page.locator("#truth")).to_contain_text("Overlap with the true box")
+    found, frame = (page.locator(name).bounding_box() for name in ("#found-box", "#frame"))
+    assert frame["x"] - 1 <= found["x"]
+    assert found["x"] + found["width"] <= frame["x"] + frame["width"] + 1
+    page.select_option("#model", "joint_gt_layout")
+    ask(page, QUESTION)
+    expect(page.locator("#shares li")).to_have_count(5)
+    expect(page.locator("#found-box")).to_be_hidden()
+
+
+def test_the_theme_can_be_chosen_and_stays(page):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    button = page.locator("#theme")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(ground) == dark
+    page.emulate_media(color_scheme="dark")
+    page.locator("#theme").click()
+    assert page.evaluate(ground) == light
+
+
+def test_the_keyboard_alone_is_enough(page):
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert page.locator('.thumb input[value="scene-02"]').is_checked()
+    while not page.locator("#question").evaluate("one => one === document.activeElement"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("How many cyl")
+    completions = page.locator("#completions li")
+    expect(completions).to_have_text(["cylinder", "cylinders"])
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.type("are there")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer")).to_be_visible()
+    assert page.locator("#question").input_value() == "How many cylinders are there?"
+    while not page.locator("#slider").evaluate("one => one === document.activeElement"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#step-name")).to_contain_text("Step 2")
+
+
+def test_surprises_and_playing(page):
+    page.click("#surprise")
+    expect(page.locator("#answer")).to_be_visible()
+    asked = page.locator("#question").input_value()
+    assert asked in page.locator("#suggestions button").all_text_contents()
+    page.click("#play")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
+    expect(page.locator("#step-name")).to_contain_text("Step 2")
+    page.click("#play")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play the steps")

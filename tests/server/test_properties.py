@@ -1,0 +1,113 @@
+"""Whatever is sent to the addresses of the OpenAPI document, the server answers as it says."""
+
+import string
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from server.main import create_app
+from snmn.common.vocabulary import QUESTION_WORDS
+from tests.helpers import tiny_server
+from tests.helpers.tiny_server import image_bytes, write_models
+
+IMAGE = image_bytes()
+WORDS = st.lists(st.sampled_from(QUESTION_WORDS), max_size=70).map(" ".join)
+TEXT = st.one_of(
+    WORDS,
+    st.text(max_size=60),
+    st.sampled_from(["scene-01", "vqa_gt_layout", "joint_gt_layout", "..", "0", "true"]),
+)
+SHORTENED = st.integers(0, len(IMAGE)).map(lambda length: IMAGE[:length])
+FILE = st.one_of(st.binary(max_size=200), SHORTENED, st.just(IMAGE))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    folder = write_models(tmp_path_factory.mktemp("models"), ["vqa_gt_layout", "joint_gt_layout"])
+    with TestClient(create_app(tiny_server.settings(folder))) as client:
+        yield client
+
+
+def parameter(schema):
+    kinds = {"integer": st.integers().map(str), "boolean": st.sampled_from(["true", "0", "x"])}
+    return st.one_of(TEXT, kinds.get(schema.get("type"), TEXT))
+
+
+def fields(schema, value):
+    """Some of a schema's fields, and now and then one that it does not have."""
+    names = st.sampled_from([*schema["properties"], "other"])
+    return st.dictionaries(names, value, max_size=4)
+
+
+@st.composite
+def requests(draw, document):
+    """A request to one of the document's addresses: (method, path, options)."""
+    path, operations = draw(st.sampled_from(sorted(document["paths"].items())))
+    method, operation = draw(st.sampled_from(sorted(operations.items())))
+    query = {}
+    for one in operation.get("parameters", []):
+        value = draw(parameter(one["schema"]))
+        if one["in"] == "path":
+            path = path.replace("{" + one["name"] + "}", quote(value, safe="") or "x")
+        elif draw(st.integers(0, 4)):
+            query[one["name"]] = value
+    options = {"params": query}
+    content = operation.get("requestBody", {}).get("content", {})
+    kind = draw(st.sampled_from([*content, "raw"])) if content else None
+    if kind == "application/json":
+        options["json"] = draw(fields(content[kind]["schema"], JSON) | JSON)
+    elif kind == "multipart/form-data":
+        sent = draw(fields(content[kind]["schema"], TEXT))
+        options["data"] = {name: value for name, value in sent.items() if name != "image"}
+        name = draw(st.sampled_from(["image", "image", "image", "question", "x"]))
+        options["files"] = {name: (draw(st.text(string.printable, max_size=9)), draw(FILE))}
+        if draw(st.booleans()):
+            del options["files"]
+    elif kind == "raw":
+        options["content"] = draw(st.binary(max_size=100))
+        types = ["", "application/json", "multipart/form-data", "text/plain; x"]
+        types += ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded"]
+        options["headers"] = {"content-type": draw(st.sampled_from(types))}
+    return method, path, options, operation
+
+
+def test_every_answer_is_one_that_the_document_names(client, reliability):
+    row = reliability(
+        "Demo: requests of any making",
+        caused="random requests to every address: wrong fields, bodies, types and files",
+        sees="an answer that /docs names, never a 5xx",
+    )
+    document = client.get("/openapi.json").json()
+    seen = set()
+
+    @settings(
+        max_examples=250,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(requests(document))
+    def check(request):
+        with row.attempt():
+            method, path, options, operation = request
+            # An exception in the server is raised here.
+            response = client.request(method, path, **options)
+            seen.add(response.status_code)
+            # A name with a slash in it is another address.
+            known = {*operation["responses"], "404"}
+            assert str(response.status_code) in known, (response.status_code, response.text)
+            assert response.status_code < 500
+            if response.status_code >= 400:
+                assert {"detail", "code"} <= set(response.json())
+
+    check()
+    assert {200, 400, 404, 415, 422} <= seen
