@@ -1,6 +1,5 @@
 """Full disks: one sentence with the file's name, what was whole stays, and work goes on."""
 
-
 import pytest
 
 import train as train_py
