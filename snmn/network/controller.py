@@ -3,9 +3,9 @@
 Section 3.2 of the paper, equations 1 to 4. The controller never sees the image.
 
 Differences from the original: Gumbel noise is drawn in training only, so that testing is
-repeatable (the original samples there too); all T question projections are one matrix product,
-and the module logits of all steps another, and normalised attention is one softmax over the true
-words, which changes no number.
+repeatable (the original samples there too). All T question projections are one matrix product, the
+module logits of all steps another, and normalised attention is one softmax over the true words,
+which changes no number.
 """
 
 import math
@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snmn.network.collected import Collected
 from snmn.network.question_encoder import EncodedQuestion
+from snmn.network.shared_operand import SharedOperand
 
 
 @dataclass
@@ -78,24 +78,16 @@ class Controller(nn.Module):
 
     def forward(self, question: EncodedQuestion) -> Control:
         """Run all T steps for a batch of encoded questions."""
-        N, D = question.summary.shape
-        step_questions = self.step_question(question.summary).view(N, self.num_steps, D)
-        weight = self.question_and_control.weight
-        # [q_t; c_(t-1)] W splits into a part for all steps at once and a recurrent one.
-        from_question, from_control = weight.split([D, weight.shape[1] - D], dim=1)
-        question_part = F.linear(step_questions, from_question, self.question_and_control.bias)
-        from_control = Collected(from_control[None])
-        states = Collected(question.states)
-        values = Collected(question.embeddings) if self.use_word_embed else states
-
-        control = self.initial_control.expand(N, -1)
+        step_questions = self.step_question(question.summary)  # q_t of all steps, side by side
+        step_questions = step_questions.unflatten(1, (self.num_steps, -1))  # [N,T,D]
+        states = SharedOperand(question.states)
+        values = SharedOperand(question.embeddings) if self.use_word_embed else states
+        control = self.initial_control.expand(len(question.summary), -1)  # c_0
         summaries, attentions, controls = [], [], []
-        for part in question_part.unbind(1):
-            summary = part + from_control.products(control[None]).squeeze(0)  # cq_t [N,D]
-            query = (self.word_score.weight * summary)[:, None]  # [N,1,D]
-            logits = states.products(query).squeeze(1) + self.word_score.bias  # [N,S]
-            attention = self._attend(logits, question.mask)
-            control = values.mixtures(attention[:, None]).squeeze(1)
+        for step_question in step_questions.unbind(1):
+            summary = self.question_and_control(torch.cat([step_question, control], dim=1))  # cq_t
+            attention = self._attend(summary, states, question.mask)
+            control = values.mixtures(attention[:, None]).squeeze(1)  # c_t, equation 4
             summaries.append(summary)
             attentions.append(attention)
             controls.append(control)
@@ -108,11 +100,14 @@ class Controller(nn.Module):
             control=torch.stack(controls, dim=1),
         )
 
-    def _attend(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Word attention [N,S] of one step from its logits (equation 3).
+    def _attend(self, summary: Tensor, states: SharedOperand, mask: Tensor) -> Tensor:
+        """Word attention [N,S] of one step from cq_t [N,D] (equation 3).
 
         Over the true words; without normalize_attention (NORMALIZE_ATT) over padding as well.
         """
+        # v . (cq_t * h_s) = (v * cq_t) . h_s, which needs no product as large as the states.
+        query = self.word_score.weight * summary
+        logits = states.products(query[:, None]).squeeze(1) + self.word_score.bias
         if self.normalize_attention:
             logits = logits.masked_fill(~mask, -torch.inf)
         return torch.softmax(logits, dim=1)

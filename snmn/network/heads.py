@@ -84,7 +84,7 @@ class BoxOffsets(nn.Module):
         if self.convolutional:
             if self.use_question:
                 query = self.question(question)[:, None]  # [N,1,D]
-                return knowledge.score(query, self.offset.weight, self.offset.bias).mT
+                return knowledge.score(query, self.offset).mT
             offsets = self.offset(knowledge.cells)  # [I,P,4]
             return offsets.repeat_interleave(knowledge.questions_per_image, dim=0)
         pooled = knowledge.pool(attention[:, None])[:, 0]  # [N,D]
@@ -97,4 +97,4 @@ def offsets_at(offsets: Tensor, cell: Tensor) -> Tensor:
     """The offsets [N,4] at cells [N], from either form that `BoxOffsets` gives."""
     if offsets.dim() == 2:
         return offsets
-    return offsets[torch.arange(len(cell), device=cell.device), cell]
+    return offsets.gather(1, cell[:, None, None].expand(-1, 1, 4)).squeeze(1)

@@ -8,15 +8,13 @@ Difference from the original: the position encoding's share of the first convolu
 once per cell instead of being concatenated to every image, which changes no number.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from snmn.network.collected import Collected, Ledger
+from snmn.network.shared_operand import SharedOperand
 
 # The smallest squared length that normalisation divides by, as tf.nn.l2_normalize has it.
 NORM_FLOOR = 1e-12
@@ -45,136 +43,41 @@ def position_encoding(height: int, width: int, channels: int) -> Tensor:
 
 
 class KnowledgeBase:
-    """The encoded images of one batch, and the products that modules take with them.
+    """The encoded images of one batch, and what modules ask of them.
 
     cells [I,P,D]; ``questions_per_image`` is G. Results are in ``dtype``: float32 where cells
     are of a shorter type, as under mixed precision.
     """
 
     def __init__(self, cells: Tensor, questions_per_image: int):
-        self.questions_per_image = questions_per_image
+        self.cells, self.questions_per_image = cells, questions_per_image
         self.dtype = torch.promote_types(cells.dtype, torch.float32)
-        self._of_cells, self._of_squares = Ledger(), Ledger()
-        if torch.compiler.is_compiling():
-            self.cells, self._squares = cells, cells * cells
-        else:
-            self.cells, self._squares = _CellsAndSquares.apply(
-                cells, self._of_cells, self._of_squares
-            )
-        self._cells = Collected(self.cells, self._of_cells)
+        self._cells, self._squares = SharedOperand(cells), SharedOperand(cells.square())
 
-    def score(self, query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Score every cell by its normalised product with a query: [N,K,D] -> [N,K,P].
+    def score(self, query: Tensor, layer: nn.Linear) -> Tensor:
+        """Score each cell by layer(norm(cell * query)): queries [N,K,D] -> scores [N,K,P].
 
-        Computes weight . norm(cell * query) + bias without forming any [N,P,D] product: the sum
-        over channels of weight * cell * query and the squared norm are one matrix product each,
-        with the cells and with their squares. ``weight`` [out,D], ``bias`` [out] with out = 1,
-        or K = 1 and one row of scores for each of several outputs: [N,out,P].
+        No [N,K,P,D] product is formed: for weights w of the layer,
+        w . norm(cell * query) = cell . (w * query) / |cell * query|, where
+        |cell * query|^2 = cell^2 . query^2. Of a layer with several outputs, one query of each
+        question gets the scores of all: [N,1,D] -> [N,out,P].
         """
         query = query.to(self.dtype)
-        operands = self.cells, self._squares
-        if torch.compiler.is_compiling():
-            return _score(query, weight, bias, *operands)[0]
-        return _Score.apply(query, weight, bias, *operands, self._of_cells, self._of_squares)
-
-    def score_unmodulated(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """Score every cell by itself, weight . norm(cell) + bias: [N,P] for weight [1,D]."""
-        ones = torch.ones_like(weight).expand(len(self.cells), 1, -1)  # [I,1,D]
-        scores = self.score(ones, weight, bias).squeeze(1)  # [I,P]
-        return scores.repeat_interleave(self.questions_per_image, dim=0)
+        squared_norm = self._for_images(self._squares.products, query.square())
+        products = self._for_images(self._cells.products, layer.weight * query)
+        return products * squared_norm.clamp_min(NORM_FLOOR).rsqrt() + layer.bias[:, None]
 
     def pool(self, attention: Tensor) -> Tensor:
         """Average the cells under softmax-normalised attention logits: [N,K,P] -> [N,K,D]."""
-        weights = torch.softmax(attention, dim=-1)
-        pooled = self._cells.mixtures(_together(weights, len(self.cells)))
-        return pooled.to(self.dtype).view(*attention.shape[:2], -1)
+        return self._for_images(self._cells.mixtures, torch.softmax(attention, dim=-1))
 
+    def _for_images(self, product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """A product with the cells of each question's image, given and returned by question.
 
-def _together(rows: Tensor, images: int) -> Tensor:
-    """Rows of one image's questions side by side: [N,K,...] -> [I,G*K,...]."""
-    return rows.reshape(images, -1, rows.shape[-1])
-
-
-def _score(query: Tensor, weight: Tensor, bias: Tensor, cells: Tensor, squares: Tensor):
-    """See `KnowledgeBase.score`; also the scores less bias, and one over the norm, [N,K,P] both."""
-
-    def products(rows: Tensor, operand: Tensor) -> Tensor:
-        grouped = _together(rows, len(operand)).to(operand.dtype)
-        return torch.bmm(grouped, operand.mT).to(query.dtype).view(*rows.shape[:2], -1)
-
-    inverse_norm = products(query.square(), squares).clamp_min(NORM_FLOOR).rsqrt()
-    normalised = products(query * weight, cells) * inverse_norm
-    return normalised + bias[:, None], normalised, inverse_norm
-
-
-class _Score(Function):
-    """`_score`, with the knowledge base's share of the gradient noted in the ledgers.
-
-    With s = x . k / |y| for x = query * weight and y = query * k:
-    ds = k . dx / |y| - s / (2 |y|^2) d|y|^2, where d|y|^2 = k^2 . d(query^2).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        cells: Tensor,
-        squares: Tensor,
-        of_cells: Ledger,
-        of_squares: Ledger,
-    ) -> Tensor:
-        scores, normalised, inverse_norm = _score(query, weight, bias, cells, squares)
-        ctx.save_for_backward(query, weight, cells, squares, normalised, inverse_norm)
-        ctx.ledgers = of_cells, of_squares
-        return scores
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple:
-        query, weight, cells, squares, normalised, inverse_norm = ctx.saved_tensors
-
-        def mixtures(rows: Tensor, vectors: Tensor, operand: Tensor, ledger: Ledger) -> Tensor:
-            rows = _together(rows, len(operand)).to(operand.dtype)
-            ledger.add(rows, _together(vectors, len(operand)).to(operand.dtype))
-            return torch.bmm(rows, operand).to(query.dtype).view(*vectors.shape)
-
-        of_cells, of_squares = ctx.ledgers
-        weighted = mixtures(grad * inverse_norm, query * weight, cells, of_cells)
-        norm_grad = (grad * normalised).sum_to_size(inverse_norm.shape) * inverse_norm.square()
-        # Nothing flows through a norm that is held at its floor.
-        norm_grad.masked_fill_(inverse_norm >= NORM_FLOOR**-0.5, 0.0)
-        squared = mixtures(norm_grad, query.square(), squares, of_squares)
-        query_grad = (weighted * weight).sum_to_size(query.shape).addcmul_(query, squared, value=-1)
-        weight_grad = (weighted * query).sum_to_size(weight.shape)
-        bias_grad = grad.sum(dim=(0, 2)).sum_to_size(weight.shape[0])
-        return query_grad, weight_grad, bias_grad, None, None, None, None
-
-
-class _CellsAndSquares(Function):
-    """Cells and their squares; backward settles what was noted of either, in one buffer."""
-
-    @staticmethod
-    def forward(ctx: Any, cells: Tensor, of_cells: Ledger, of_squares: Ledger):
-        ctx.ledgers = of_cells, of_squares
-        ctx.save_for_backward(cells)
-        ctx.set_materialize_grads(False)
-        return cells.view_as(cells), cells * cells
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, cells_grad: Tensor | None, _: None) -> tuple:
-        (cells,) = ctx.saved_tensors
-        of_cells, of_squares = ctx.ledgers
-        # `_Score` notes the gradient of squares times -2, and d cell^2 = 2 cell d cell.
-        total = of_squares.settle()
-        if total is not None:
-            total.mul_(cells).neg_()
-        total = of_cells.settle(total)
-        if cells_grad is not None:
-            total = cells_grad if total is None else total.add_(cells_grad)
-        return total, None, None
+        Rows [N,K,...] of one image's questions are multiplied side by side, [I,G*K,...].
+        """
+        grouped = rows.reshape(len(self.cells), -1, rows.shape[-1]).to(self.cells.dtype)
+        return product(grouped).to(self.dtype).view(*rows.shape[:2], -1)
 
 
 class KnowledgeBaseEncoder(nn.Module):
@@ -224,7 +127,7 @@ class KnowledgeBaseEncoder(nn.Module):
             # scale (features - centre) W = features (scale W) - centre (scale W)
             weight = weight * self.feature_scale
             per_cell = per_cell - F.linear(self.feature_centre, weight)
-        hidden = F.linear(image_features.flatten(1, 2), weight)  # [I,P,D]
+        hidden = F.linear(image_features.flatten(1, 2).to(weight.dtype), weight)  # [I,P,D]
         # In place, the bias too: maps of this size cost as much to allocate as to compute.
         hidden = F.elu_(hidden.add_(per_cell))
         cells = F.linear(hidden, self.output.weight).add_(self.output.bias)

@@ -1,246 +1,170 @@
 """The nine neural modules (section 3.3 and table 1 of the paper), one class each.
 
-All modules run at every step on the same state, and the network adds up their results by the
-controller's weights. So a module does not copy the stack: it says where the pointer lands and
-which places it writes, all by name, and computes just the maps it writes there. What depends on
-the question and the image alone is planned for all T steps before the first of them; memory, on
-which no map depends, follows after the last.
+A module pops as many attention maps from the stack as it has ``inputs`` and pushes as many as it
+has ``outputs``; the stack is the network's business (`snmn.network.nmn`). What a module computes is
+its ``forward``, from the knowledge base K, the textual parameter c and the maps a1, a2 it popped.
 
-Shapes beside the usual alphabet: P = H * W cells, C control width.
+Shapes beside the usual alphabet: P = H * W cells, C width of control, K steps at a time: one for
+modules that must wait for their maps, all T for the others.
 """
 
-import math
-from abc import ABC, abstractmethod
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from snmn.network.knowledge_base import KnowledgeBase, l2_normalize
-from snmn.network.stack import Place
-
-if TYPE_CHECKING:
-    from snmn.network.routing import Routes
 
 
-class StepView:
-    """The state that all modules see at one step, and what several of them compute from it.
+class NeuralModule(nn.Module):
+    """Base of the modules.
 
-    maps [N,L,P] the stack; routes where to read and write it.
+    inputs: number of maps popped. outputs: number of maps pushed, 0 or 1. runs: names of modules
+    that run one after the other in the place of a ``forward``.
     """
 
-    def __init__(self, maps: Tensor, routes: "Routes", knowledge: KnowledgeBase):
-        self.maps, self.routes, self.knowledge = maps, routes, knowledge
-        # The map at the pointer, and the one below it: [N,2,P].
-        self.top_two = torch.bmm(routes.top_two, maps)
+    inputs: ClassVar[int] = 0
+    outputs: ClassVar[int] = 0
+    runs: ClassVar[tuple[str, ...]] = ()
 
-    @cached_property
-    def top_two_in_order(self) -> tuple[Tensor, Tensor]:
-        """Minimum and maximum of the top two maps: [N,P] each."""
-        return _Order.apply(*self.top_two.unbind(1))
+    def __init__(self, *, control_dim: int, kb_dim: int, memory_dim: int):
+        super().__init__()
 
-    @cached_property
-    def pooled_top(self) -> Tensor:
-        """The knowledge base averaged under the top map: [N,D]."""
-        return self.knowledge.pool(self.top_two[:, :1]).squeeze(1)
-
-
-class _Order(Function):
-    """Minimum and maximum of two tensors; where they are equal, the gradients go apart.
-
-    PyTorch's own spend most of a small step on the gradient's masks.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward((first < second).to(first.dtype))
-        return torch.minimum(first, second), torch.maximum(first, second)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-        (first_is_lower,) = ctx.saved_tensors
-        first = torch.lerp(upper, lower, first_is_lower)
-        return first, lower + upper - first
-
-
-class NeuralModule(nn.Module, ABC):
-    """Base of the modules: ``inputs`` maps are popped, ``outputs`` maps are pushed.
-
-    ``lands`` is where the pointer goes, ``writes`` the places whose maps are replaced.
-    """
-
-    inputs: ClassVar[int]
-    outputs: ClassVar[int]
-    lands: Place = Place.TOP
-    writes: tuple[Place, ...] = ()
-
-    def plan(self, control: Tensor, knowledge: KnowledgeBase) -> Tensor | None:
-        """What all steps need, [N,T,...], from control [N,T,C]; None where there is nothing."""
-        return None
-
-    @abstractmethod
-    def forward(self, view: StepView, plan: Tensor | None) -> tuple[Tensor, ...]:
-        """A map [N,P] for each of ``writes``; ``plan`` is this step's part [N,...]."""
+    def forward(self, knowledge: KnowledgeBase, control: Tensor, *attention: Tensor) -> Tensor:
+        """The map to push, [N,K,P], from control [N,K,C] and the popped maps [N,K,P], top last."""
+        raise NotImplementedError
 
 
 class NoOp(NeuralModule):
     """Leaves everything as it is, memory too, so that short layouts can be padded."""
 
-    inputs, outputs = 0, 0
-
-    def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
-        """Nothing."""
-        return ()
-
 
 class Find(NeuralModule):
-    """Pushes where the image matches the words: conv(norm(K * W c)); table 1, row "Find"."""
+    """Looks for what the words say: conv(norm(K * W c))."""
 
     inputs, outputs = 0, 1
-    lands, writes = Place.ABOVE, (Place.ABOVE,)
 
-    def __init__(self, *, control_dim: int, kb_dim: int):
-        super().__init__()
+    def __init__(self, *, control_dim: int, kb_dim: int, memory_dim: int):
+        super().__init__(control_dim=control_dim, kb_dim=kb_dim, memory_dim=memory_dim)
         self.control = nn.Linear(control_dim, kb_dim)
         self.score = nn.Linear(kb_dim, 1)
 
-    def plan(self, control: Tensor, knowledge: KnowledgeBase) -> Tensor:
-        """The attention of every step, which needs no stack: [N,T,P]."""
-        return knowledge.score(self.control(control), self.score.weight, self.score.bias)
-
-    def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
-        """This step's attention."""
-        return (plan,)
+    def forward(self, knowledge: KnowledgeBase, control: Tensor) -> Tensor:
+        """Attention to what is looked for."""
+        return knowledge.score(self.control(control), self.score)
 
 
 class Transform(NeuralModule):
-    """Moves attention to related objects: conv(norm(K * W c * pool(a))); row "Transform"."""
+    """Moves attention to related objects: conv(norm(K * W c * pool(a)))."""
 
     inputs, outputs = 1, 1
-    writes = (Place.TOP,)
 
-    def __init__(self, *, control_dim: int, kb_dim: int):
-        super().__init__()
+    def __init__(self, *, control_dim: int, kb_dim: int, memory_dim: int):
+        super().__init__(control_dim=control_dim, kb_dim=kb_dim, memory_dim=memory_dim)
         self.control = nn.Linear(control_dim, kb_dim)
         self.score = nn.Linear(kb_dim, 1)
 
-    def plan(self, control: Tensor, knowledge: KnowledgeBase) -> Tensor:
-        """The mapped control of every step: [N,T,D]."""
-        return self.control(control)
-
-    def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
-        """Attention to what stands in the relation to the top map's objects."""
-        query = (plan * view.pooled_top)[:, None]  # [N,1,D]
-        attention = view.knowledge.score(query, self.score.weight, self.score.bias)
-        return (attention.squeeze(1),)
+    def forward(self, knowledge: KnowledgeBase, control: Tensor, a: Tensor) -> Tensor:
+        """Attention to what stands in the relation to the objects under ``a``."""
+        return knowledge.score(self.control(control) * knowledge.pool(a), self.score)
 
 
 class Filter(NeuralModule):
-    """Finds, with Find's own layers, and intersects with the top map; row "Filter".
-
-    Written out rather than run one after the other: after the push, place l holds
-    (1 - above_l) stack_l + above_l found, and And reads that at the pointer before and after
-    its pop. What it found stays left over above the pointer.
-    """
+    """Keeps of what is attended to what the words say: and(a, find(c)), with Find's own layers."""
 
     inputs, outputs = 1, 1
-    lands, writes = Place.BACK, (Place.LEFT_OVER, Place.BACK)
-
-    def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
-        """What Find finds (``plan`` is Find's), and its minimum with the top map."""
-        routes = view.routes
-        both = torch.bmm(routes.pushed, view.maps)
-        both = torch.addcmul(both, routes.own, plan[:, None])  # [N,2,P]
-        return plan, _Order.apply(*both.unbind(1))[0]
+    runs = ("_Find", "_And")
 
 
 class And(NeuralModule):
-    """Replaces the top two maps by their minimum; row "And"."""
+    """Attends to what both maps attend to: minimum(a1, a2)."""
 
     inputs, outputs = 2, 1
-    lands, writes = Place.BELOW, (Place.BELOW,)
 
-    def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
-        """The minimum."""
-        return (view.top_two_in_order[0],)
+    def forward(self, knowledge: KnowledgeBase, control: Tensor, a1: Tensor, a2: Tensor) -> Tensor:
+        """The lower of both."""
+        return torch.minimum(a1, a2)
 
 
 class Or(NeuralModule):
-    """Replaces the top two maps by their maximum; row "Or"."""
+    """Attends to what either map attends to: maximum(a1, a2)."""
 
     inputs, outputs = 2, 1
-    lands, writes = Place.BELOW, (Place.BELOW,)
 
-    def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
-        """The maximum."""
-        return (view.top_two_in_order[1],)
+    def forward(self, knowledge: KnowledgeBase, control: Tensor, a1: Tensor, a2: Tensor) -> Tensor:
+        """The higher of both."""
+        return torch.maximum(a1, a2)
 
 
 class Scene(NeuralModule):
-    """Pushes where anything is: conv(norm(K)); row "Scene"."""
+    """Attends to wherever anything is: conv(norm(K))."""
 
     inputs, outputs = 0, 1
-    lands, writes = Place.ABOVE, (Place.ABOVE,)
 
-    def __init__(self, *, kb_dim: int):
-        super().__init__()
+    def __init__(self, *, control_dim: int, kb_dim: int, memory_dim: int):
+        super().__init__(control_dim=control_dim, kb_dim=kb_dim, memory_dim=memory_dim)
         self.score = nn.Linear(kb_dim, 1)
 
-    def plan(self, control: Tensor, knowledge: KnowledgeBase) -> Tensor:
-        """The attention, the same at every step: [N,T,P], a view of [N,P]."""
-        attention = knowledge.score_unmodulated(self.score.weight, self.score.bias)
-        return attention[:, None].expand(-1, control.shape[1], -1)
-
-    def forward(self, view: StepView, plan: Tensor) -> tuple[Tensor, ...]:
-        """The attention."""
-        return (plan,)
+    def forward(self, knowledge: KnowledgeBase, control: Tensor) -> Tensor:
+        """Attention to all objects, the same at every step."""
+        everything = torch.ones_like(self.score.weight).expand(len(control), 1, -1)  # [N,1,D]
+        return knowledge.score(everything, self.score).expand(-1, control.shape[1], -1)
 
 
-class DescribeOne(NeuralModule):
-    """Writes to memory what is under the top map; row "Answer" with one input.
+class AnswerModule(NeuralModule):
+    """Base of the modules that write to memory: memory <- W'[c; memory; described].
 
-    memory <- W'[c; memory; norm(W c * pool(a))]. With ``keep_stack`` the stack stays as it was,
-    otherwise the map is replaced by zeros.
+    Their maps stay on the stack with ``keep_stack`` (DESCRIBE_ONE.KEEP_STACK), otherwise they are
+    popped and a map of zeros is pushed.
     """
 
-    inputs, outputs = 1, 1
+    outputs = 1
 
-    def __init__(self, *, control_dim: int, kb_dim: int, memory_dim: int, keep_stack: bool):
-        super().__init__()
+    def __init__(self, *, control_dim: int, kb_dim: int, memory_dim: int, keep_stack: bool = True):
+        super().__init__(control_dim=control_dim, kb_dim=kb_dim, memory_dim=memory_dim)
         self.keep_stack, self.widths = keep_stack, [control_dim, memory_dim, kb_dim]
-        if not keep_stack:
-            self.lands = [Place.TOP, Place.BELOW][self.inputs - 1]
-            self.writes = (self.lands,)
-        self.control = nn.Linear(control_dim, kb_dim)
         self.memory = nn.Linear(sum(self.widths), memory_dim)
 
-    def forward(self, view: StepView, plan: None) -> tuple[Tensor, ...]:
-        """Zeros, unless the stack is kept."""
-        return tuple(torch.zeros_like(view.maps[:, 0]) for _ in self.writes)
+    def describe(self, knowledge: KnowledgeBase, control: Tensor, *attention: Tensor) -> Tensor:
+        """What is described, [N,K,D], from control [N,K,C] and the popped maps [N,K,P]."""
+        raise NotImplementedError
 
-    def describe(self, control: Tensor, pooled: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """What memory becomes at every step, but for the share of the old memory.
+    def renew(self, control: Tensor, described: Tensor) -> tuple[Tensor, Tensor]:
+        """W'[c; memory; described] in two parts, of which only the second waits for the memory.
 
-        Takes control [N,T,C] and the knowledge base averaged under the top map and under the one
-        below, [N,T,D] each. Returns the new memory [N,T,D] and the weight [D,D] of the old one.
+        Takes control [N,K,C] and described [N,K,D]. Returns what they make of it, [N,K,D], and the
+        columns [D,D] of W' that the old memory is to be multiplied by.
         """
-        from_control, from_memory, from_image = self.memory.weight.split(self.widths, dim=1)
-        attended = math.prod(pooled[: self.inputs])
-        described = l2_normalize(self.control(control) * attended)
-        new = linear(control, from_control, self.memory.bias) + linear(described, from_image)
-        return new, from_memory
+        of_control, of_memory, of_described = self.memory.weight.split(self.widths, dim=1)
+        new = linear(control, of_control, self.memory.bias) + linear(described, of_described)
+        return new, of_memory
 
 
-class DescribeTwo(DescribeOne):
-    """Writes to memory how the top two maps compare; row "Answer" with two inputs.
+class DescribeOne(AnswerModule):
+    """Describes what is attended to: norm(W c * pool(a))."""
 
-    memory <- W'[c; memory; norm(W c * pool(a1) * pool(a2))]. With ``keep_stack`` stack and
-    pointer stay as they were, otherwise the two maps are replaced by one of zeros.
-    """
+    inputs = 1
 
-    inputs, outputs = 2, 1
+    def __init__(self, *, control_dim: int, kb_dim: int, **rest):
+        super().__init__(control_dim=control_dim, kb_dim=kb_dim, **rest)
+        self.control = nn.Linear(control_dim, kb_dim)
+
+    def describe(self, knowledge: KnowledgeBase, control: Tensor, a: Tensor) -> Tensor:
+        """The object under ``a``, in the light of the words."""
+        return l2_normalize(self.control(control) * knowledge.pool(a))
+
+
+class DescribeTwo(AnswerModule):
+    """Compares what two maps attend to: norm(W c * pool(a1) * pool(a2))."""
+
+    inputs = 2
+
+    def __init__(self, *, control_dim: int, kb_dim: int, **rest):
+        super().__init__(control_dim=control_dim, kb_dim=kb_dim, **rest)
+        self.control = nn.Linear(control_dim, kb_dim)
+
+    def describe(self, knowledge: KnowledgeBase, control: Tensor, a1: Tensor, a2: Tensor) -> Tensor:
+        """The objects under both, in the light of the words."""
+        pooled = knowledge.pool(a1) * knowledge.pool(a2)
+        return l2_normalize(self.control(control) * pooled)

@@ -3,35 +3,47 @@
 Section 3.4 of the paper: at each step all modules run on the same state, and the next state is
 their average by the controller's weights.
 
+Modules that pop nothing wait for nothing and run for all steps at once; memory, on which no map
+depends, follows after the last step. Neither changes a number.
+
 Difference from the original: with validation, a step whose weight is all but wholly on impossible
 modules does nothing (``LEAST_VALID``), where the original divides by nearly zero.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from snmn.network.collected import Collected
+from snmn.common.vocabulary import MODULES
 from snmn.network.knowledge_base import KnowledgeBase
 from snmn.network.modules import (
     And,
+    AnswerModule,
     DescribeOne,
     DescribeTwo,
     Filter,
     Find,
+    NeuralModule,
     NoOp,
     Or,
     Scene,
-    StepView,
     Transform,
 )
-from snmn.network.routing import Router
-from snmn.network.stack import StackPointer
+from snmn.network.stack import Effect, Stack, StackPointer, average
 
 # When modules are validated and those that are possible have less weight than this, NoOp gets the
 # difference.
 LEAST_VALID = 1e-8
+
+PUBLISHED = dict(
+    zip(
+        MODULES,
+        (NoOp, Find, Transform, Filter, And, Or, Scene, DescribeOne, DescribeTwo),
+        strict=True,
+    )
+)
 
 
 @dataclass
@@ -49,10 +61,12 @@ class Execution:
 
 
 class StackNMN(nn.Module):
-    """Nine modules over a stack (section 3.4 of the paper).
+    """Modules over a stack (section 3.4 of the paper).
 
-    validate_modules (VALIDATE_MODULES) takes weight away from modules that would under- or
-    overflow the stack at the current pointer; hard_validation rounds that validity to 0 or 1.
+    ``modules`` are classes of one's own by name, beside the nine; the controller's logits follow
+    ``module_names``. validate_modules (VALIDATE_MODULES) takes weight away from modules that would
+    under- or overflow the stack at the current pointer; hard_validation rounds that validity to 0
+    or 1.
     """
 
     def __init__(
@@ -61,6 +75,7 @@ class StackNMN(nn.Module):
         control_dim: int,
         kb_dim: int,
         memory_dim: int,
+        modules: Mapping[str, type[NeuralModule]] | None = None,
         stack_length: int = 8,
         guard_pointer: bool = True,
         hard_sharpen: bool = True,
@@ -73,41 +88,33 @@ class StackNMN(nn.Module):
         super().__init__()
         self.memory_dim = memory_dim
         self.validate_modules, self.hard_validation = validate_modules, hard_validation
+        sizes = {"control_dim": control_dim, "kb_dim": kb_dim, "memory_dim": memory_dim}
+        options = {
+            "_DescribeOne": {"keep_stack": describe_one_keep_stack},
+            "_DescribeTwo": {"keep_stack": describe_two_keep_stack},
+        }
+        self.neural_modules = nn.ModuleDict(
+            {
+                name: kind(**sizes, **options.get(name, {}))
+                for name, kind in (PUBLISHED | dict(modules or {})).items()
+            }
+        )
+        modules = self.neural_modules.values()
         self.pointer = StackPointer(
             length=stack_length,
+            depth=max(max(m.inputs, m.inputs - m.outputs + 1) for m in modules),
             guarded=guard_pointer,
             hard_sharpen=hard_sharpen,
             temperature=soft_sharpen_temperature,
         )
-        layers = {"control_dim": control_dim, "kb_dim": kb_dim}
-        # In the order of snmn.common.vocabulary.MODULES, which the controller's logits follow.
-        self.neural_modules = nn.ModuleDict(
-            {
-                "_NoOp": NoOp(),
-                "_Find": Find(**layers),
-                "_Transform": Transform(**layers),
-                "_Filter": Filter(),
-                "_And": And(),
-                "_Or": Or(),
-                "_Scene": Scene(kb_dim=kb_dim),
-                "_DescribeOne": DescribeOne(
-                    **layers, memory_dim=memory_dim, keep_stack=describe_one_keep_stack
-                ),
-                "_DescribeTwo": DescribeTwo(
-                    **layers, memory_dim=memory_dim, keep_stack=describe_two_keep_stack
-                ),
-            }
-        )
-        modules = list(self.neural_modules.values())
         self.register_buffer("validity", self._validity(stack_length), persistent=False)
-        no_op = torch.tensor([float(isinstance(module, NoOp)) for module in modules])
-        self.register_buffer("no_op", no_op, persistent=False)
-        self.router = Router(self.pointer, modules)
-        # NoOp, DescribeOne and DescribeTwo; see `_remember`.
-        keeps_memory = [
-            m for m, module in enumerate(modules) if isinstance(module, NoOp | DescribeOne)
-        ]
-        self.register_buffer("keeps_memory", torch.tensor(keeps_memory), persistent=False)
+        is_no_op = torch.tensor([name == "_NoOp" for name in self.neural_modules]).float()
+        self.register_buffer("is_no_op", is_no_op, persistent=False)
+
+    @property
+    def module_names(self) -> tuple[str, ...]:
+        """The modules in the order of the controller's logits: the nine, then one's own."""
+        return tuple(self.neural_modules)
 
     def attention_scores(self) -> list[nn.Linear]:
         """The layers that score cells: those of Find, Transform and Scene."""
@@ -126,34 +133,40 @@ class StackNMN(nn.Module):
 
     def forward(self, control: Tensor, module_probs: Tensor, knowledge: KnowledgeBase) -> Execution:
         """Run control [N,T,C] with module_probs [N,T,M] on the knowledge base."""
-        N, T, _ = control.shape
-        P, L = knowledge.cells.shape[1], self.pointer.length
-        plans = {name: m.plan(control, knowledge) for name, m in self.neural_modules.items()}
-        plans["_Filter"] = plans["_Find"]  # Filter is Find with Find's layers, then And.
-        by_step = ([None] * T if plan is None else plan.unbind(1) for plan in plans.values())
-        plans = zip(*by_step, strict=True)
-
-        maps = knowledge.cells.new_zeros(N, L, P, dtype=knowledge.dtype)
-        pointer = self.pointer.initial(N)
-        stacks, pointers, weights, tops, below = [], [], [], [], []
+        N, P = len(control), knowledge.cells.shape[1]
+        stack = self.pointer.empty(N, P, knowledge.dtype)
+        stacks, tops, weights = [], [], []
         # The stack is written to T times: in full precision, also where the rest is not.
-        with torch.autocast(maps.device.type, enabled=False):
-            for plan, probs in zip(plans, module_probs.to(maps.dtype).unbind(1), strict=True):
-                view = StepView(maps, self.router(pointer), knowledge)
-                step_weights = self._weights(probs, pointer)
-                maps, pointer = self._step(view, step_weights, plan)
-                stacks.append(maps)
-                pointers.append(pointer)
-                weights.append(step_weights)
-                tops.append(view.pooled_top)
-                below.append(view.top_two[:, 1])
-            stack, pointer = torch.stack(stacks, dim=1), torch.stack(pointers, dim=1)
-            attention = torch.bmm(pointer.flatten(0, 1)[:, None], stack.flatten(0, 1))
-
-        pooled = torch.stack(tops, dim=1), knowledge.pool(torch.stack(below, dim=1))
-        memory = self._remember(control, torch.stack(weights, dim=1), pooled)
-        attention = attention.view(N, T, P)
-        return Execution(stack=stack, pointer=pointer, attention=attention, memory=memory)
+        with torch.autocast(control.device.type, enabled=False):
+            control, module_probs = control.to(knowledge.dtype), module_probs.to(knowledge.dtype)
+            ahead = {
+                name: module(knowledge, control)
+                for name, module in self.neural_modules.items()
+                if module.outputs and not module.inputs
+            }
+            steps = zip(
+                control.split(1, dim=1),
+                module_probs.unbind(1),
+                *(maps.unbind(1) for maps in ahead.values()),
+                strict=True,
+            )
+            for step_control, probs, *maps in steps:
+                step = _Step(knowledge, step_control, dict(zip(ahead, maps, strict=True)))
+                tops.append([stack.read(place) for place in stack.places])
+                weights.append(self._weights(probs, stack.pointer))
+                effects = [
+                    self._effect(name, stack, tops[-1], step) for name in self.neural_modules
+                ]
+                maps, pointer = average(effects, weights[-1], stack.maps)
+                stack = self.pointer.stack(maps, self.pointer.sharpen(pointer))
+                stacks.append(stack)
+            memory = self._memory(knowledge, control, torch.stack(weights, dim=1), tops)
+            return Execution(
+                stack=torch.stack([stack.maps for stack in stacks], dim=1),
+                pointer=torch.stack([stack.pointer for stack in stacks], dim=1),
+                attention=torch.stack([stack.read(stack.pointer) for stack in stacks], dim=1),
+                memory=memory,
+            )
 
     def _weights(self, probs: Tensor, pointer: Tensor) -> Tensor:
         """Module weights [N,M] of one step: the probabilities, less what is not valid."""
@@ -166,41 +179,66 @@ class StackNMN(nn.Module):
         # Dividing by what is left would be by zero for an impossible hard layout, and overflow in
         # the gradient of a soft one that has all but settled on an impossible module.
         missing = (LEAST_VALID - weights.sum(dim=1, keepdim=True)).clamp_min(0)
-        weights = weights + missing * self.no_op
+        weights = weights + missing * self.is_no_op
         return weights / weights.sum(dim=1, keepdim=True)
 
-    def _step(
-        self, view: StepView, weights: Tensor, plans: tuple[Tensor | None, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """The next stack [N,L,P] and sharpened pointer [N,L]: averages over all modules."""
-        maps = [
-            written
-            for module, plan in zip(self.neural_modules.values(), plans, strict=True)
-            for written in module(view, plan)
-        ]
-        moves = torch.bmm(weights[:, None], view.routes.moves).squeeze(1)  # [N,2L]
-        kept, landing = moves.chunk(2, dim=1)
-        writers = weights.index_select(1, self.router.writer)  # [N,W] for W written maps
-        places = (view.routes.writes * writers[..., None]).mT  # [N,L,W]
-        new = torch.baddbmm(kept[..., None] * view.maps, places, torch.stack(maps, dim=1))
-        return new, self.pointer.sharpen(landing)
+    def _effect(self, name: str, stack: Stack, tops: list[Tensor], step: "_Step") -> Effect:
+        """What a module does to the stack at a step, ``tops`` being the maps that it may pop."""
+        module = self.neural_modules[name]
+        if module.runs:
+            first, *others = module.runs
+            effect = self._effect(first, stack, tops, step)
+            for other in others:
+                between = self.pointer.stack(effect.on(stack.maps), effect.pointer)
+                tops = [between.read(place) for place in between.places]
+                effect = effect.then(self._effect(other, between, tops, step))
+            return effect
+        if isinstance(module, AnswerModule) and module.keep_stack:
+            return Effect(stack.pointer)
+        pointer = stack.place(module.outputs - module.inputs)
+        if not module.outputs:
+            return Effect(pointer)
+        if name in step.ahead:
+            pushed = step.ahead[name]
+        elif isinstance(module, AnswerModule):
+            pushed = torch.zeros_like(tops[0])
+        else:
+            popped = [a[:, None] for a in reversed(tops[: module.inputs])]
+            pushed = module(step.knowledge, step.control, *popped)[:, 0]
+        return Effect(pointer, [pointer], [pushed])
 
-    def _remember(self, control: Tensor, weights: Tensor, pooled: tuple[Tensor, Tensor]) -> Tensor:
+    def _memory(
+        self, knowledge: KnowledgeBase, control: Tensor, weights: Tensor, tops: list[list[Tensor]]
+    ) -> Tensor:
         """The memory [N,D] after all steps; no map ever depends on it.
 
-        NoOp keeps memory, the Describes renew it, all other modules set it to zero. Takes
-        control [N,T,C], module weights [N,T,M] and the pooled top two maps, [N,T,D] each.
+        NoOp keeps memory, answer modules renew it, all others set it to zero. Takes control
+        [N,T,C], module weights [N,T,M] and the maps of each step that modules may pop.
         """
-        describers = [m for m in self.neural_modules.values() if isinstance(m, DescribeOne)]
-        renewed, old_weights = zip(*(m.describe(control, pooled) for m in describers), strict=True)
-        shares = weights.index_select(2, self.keeps_memory)  # [N,T,1+2]
-        describing = shares.unsqueeze(-1).unbind(2)[1:]  # [N,T,1] each
-        renewed = sum(w * new for w, new in zip(describing, renewed, strict=True))  # [N,T,D]
-        old = Collected(torch.cat(old_weights)[None])  # [1,2D,D]
-
-        memory = renewed[:, 0]  # The memory before the first step is zero.
-        for new, share in zip(renewed.unbind(1)[1:], shares.unbind(1)[1:], strict=True):
-            described = old.products(memory[None]).view(len(memory), len(describers), -1)
-            candidates = torch.cat([memory[:, None], described], dim=1)  # [N,1+2,D]
-            memory = torch.baddbmm(new[:, None], share[:, None], candidates).squeeze(1)
+        maps = [torch.stack(steps, dim=1) for steps in zip(*tops, strict=True)]  # [N,T,P] each
+        share = dict(zip(self.neural_modules, weights.split(1, dim=2), strict=True))  # [N,T,1]
+        new, of_memory, kept = [], [], [share["_NoOp"]]
+        for name, module in self.neural_modules.items():
+            if isinstance(module, AnswerModule):
+                described = module.describe(knowledge, control, *reversed(maps[: module.inputs]))
+                renewed, columns = module.renew(control, described)
+                new.append(share[name] * renewed)
+                of_memory.append(columns)
+                kept.append(share[name])
+        columns = torch.cat(of_memory).t()  # [D,K*D] for K answer modules
+        memory = control.new_zeros(len(control), self.memory_dim)
+        steps = zip(sum(new).unbind(1), torch.cat(kept, dim=2).unbind(1), strict=True)
+        for new, kept in steps:
+            renewed = (memory @ columns).unflatten(1, (-1, self.memory_dim))  # [N,K,D]
+            candidates = torch.cat([memory[:, None], renewed], dim=1)  # [N,1+K,D]
+            memory = torch.baddbmm(new[:, None], kept[:, None], candidates).squeeze(1)
         return memory
+
+
+@dataclass
+class _Step:
+    """What modules read at one step beside the stack: control [N,1,C], and maps made ahead."""
+
+    knowledge: KnowledgeBase
+    control: Tensor
+    ahead: dict[str, Tensor]

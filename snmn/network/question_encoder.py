@@ -1,4 +1,7 @@
-"""Question encoder: word embeddings and a bidirectional LSTM (section 3.1 of the paper)."""
+"""Question encoder: word embeddings and a bidirectional LSTM (section 3.1 of the paper).
+
+Shapes: E is the width of the embeddings, D that of the states, half of it for each direction.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snmn.network.lstm import LSTM
+from snmn.network.lstm import tensorflow_lstm
 
 
 @dataclass
@@ -52,43 +55,22 @@ class QuestionEncoder(nn.Module):
                     f"expected {(num_words, embed_dim)} (words, EMBED_DIM)"
                 )
             self.register_buffer("embedding", fixed_embedding.float())
-        self.lstm = LSTM(input_dim=embed_dim, hidden_dim=lstm_dim // 2, directions=2)
+        self.forward_lstm = tensorflow_lstm(embed_dim, lstm_dim // 2)
+        self.backward_lstm = tensorflow_lstm(embed_dim, lstm_dim // 2)
 
     def forward(self, question: Tensor, length: Tensor) -> EncodedQuestion:
         """Encode word indices [N,S] whose first ``length`` [N] are true words."""
-        N, S = question.shape
-        positions = torch.arange(S, device=question.device)
+        positions = torch.arange(question.shape[1], device=question.device)  # [S]
         mask = positions < length[:, None]  # [N,S]
-        # Packed as the LSTM wants it: R true words, step by step, the longest question first.
-        order = length.argsort(descending=True, stable=True)
-        at_step = mask.sum(dim=0)  # [S] questions that are longer than s
-        active = [n for n in at_step.tolist() if n]
-        packed = mask[order].t()  # [S,N]
-        start = (at_step.cumsum(0) - at_step)[:, None].expand(S, N).t()  # [N,S] row of the step
-        # The backward direction reads each question reversed within its own length, so that both
-        # directions run as one recurrence; read s is position ``reversal``.
+        embeddings = F.embedding(question, self.embedding)  # [N,S,E]
+        # The backward direction reads each question reversed within its own length, so that
+        # padding comes after all true words in both directions and changes none of their states.
         reversal = torch.where(mask, length[:, None] - 1 - positions, positions)  # [N,S]
-
-        # The vocabulary is small: the input product of its words, once, then a look-up.
-        gates = self.lstm.project(self.embedding).flatten(0, 1)  # [words*2,4h]
-        read = torch.stack([question, question.gather(1, reversal)])  # [2,N,S]
-        read = read[:, order].transpose(1, 2)[:, packed]  # [2,R]
-        direction = torch.arange(2, device=question.device)[:, None]
-        hidden, _ = self.lstm.recur(gates, 2 * read + direction, active)  # [2,R,h]
-
-        # Unpack: where each position's forward and backward state lie; padding reads zeros.
-        R = hidden.shape[1]
-        place = order.argsort()[:, None] + start  # [N,S] row of the s-th read
-        place = torch.stack([place, R + place.gather(1, reversal)], dim=2)  # [N,S,2]
-        place = place.masked_fill(~mask[..., None], 2 * R)
-        table = F.pad(hidden.flatten(0, 1), (0, 0, 0, 1))  # [2R+1,h]
-        states = F.embedding(place, table, padding_idx=2 * R).flatten(2)  # [N,S,D]
-
-        half = states.shape[2] // 2
-        last = states[torch.arange(N, device=length.device), length - 1]
-        return EncodedQuestion(
-            embeddings=F.embedding(question, self.embedding),
-            states=states,
-            summary=torch.cat([last[:, :half], states[:, 0, half:]], dim=1),
-            mask=mask,
-        )
+        reversed_embeddings = F.embedding(question.gather(1, reversal), self.embedding)
+        forward, _ = self.forward_lstm(embeddings)  # [N,S,D/2]
+        backward, _ = self.backward_lstm(reversed_embeddings)
+        backward = backward.gather(1, reversal[..., None].expand_as(backward))
+        last = (length - 1)[:, None, None].expand(-1, 1, forward.shape[2])
+        summary = torch.cat([forward.gather(1, last).squeeze(1), backward[:, 0]], dim=1)
+        states = torch.cat([forward, backward], dim=2).masked_fill(~mask[..., None], 0.0)
+        return EncodedQuestion(embeddings=embeddings, states=states, summary=summary, mask=mask)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snmn.network.controller import Control
-from snmn.network.lstm import LSTM
+from snmn.network.lstm import tensorflow_lstm
 from snmn.network.question_encoder import EncodedQuestion
 
 
@@ -33,8 +33,8 @@ class QuestionReconstruction(nn.Module):
         super().__init__()
         self.use_logits, self.use_control = use_logits, use_control
         read_dim = num_modules + (control_dim if use_control else 0)
-        self.reader = LSTM(input_dim=read_dim, hidden_dim=lstm_dim)
-        self.writer = LSTM(input_dim=embed_dim, hidden_dim=lstm_dim)
+        self.reader = tensorflow_lstm(read_dim, lstm_dim)
+        self.writer = tensorflow_lstm(embed_dim, lstm_dim)
         self.output = nn.Linear(lstm_dim, num_words)
 
     def forward(self, question: EncodedQuestion, control: Control) -> Tensor:
@@ -42,16 +42,7 @@ class QuestionReconstruction(nn.Module):
         inputs = control.module_logits if self.use_logits else control.module_probs
         if self.use_control:
             inputs = torch.cat([inputs, control.control], dim=-1)  # [N,T,M+C]
-        hidden, cell = self._run(self.reader, inputs)  # [1,T*N,D]
-        N, S, _ = question.embeddings.shape
+        _, last = self.reader(inputs)
         previous = nn.functional.pad(question.embeddings[:, :-1], (0, 0, 1, 0))  # [N,S,E]
-        states, _ = self._run(self.writer, previous, (hidden[:, -N:], cell[:, -N:]))
-        return self.output(states.view(S, N, -1).transpose(0, 1))
-
-    @staticmethod
-    def _run(lstm: LSTM, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None):
-        """States [1,S*N,D] after each step of inputs [N,S,E], none of them padding to the LSTM."""
-        N, S, _ = inputs.shape
-        gates = lstm.project(inputs.transpose(0, 1).flatten(0, 1)).squeeze(1)  # [S*N,4h]
-        rows = torch.arange(S * N, device=inputs.device)[None]
-        return lstm.recur(gates, rows, [N] * S, state)
+        states, _ = self.writer(previous, last)  # [N,S,D]
+        return self.output(states)

@@ -8,34 +8,98 @@ Difference from the two earlier codebases: shifts are products with an [L,L] mat
 stack length works, including 1.
 """
 
-from enum import IntEnum
+from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Place(IntEnum):
-    """Places of the stack, relative to the pointer of a step's incoming state."""
+@dataclass
+class Stack:
+    """Maps [N,L,P], and places [N,L] relative to the pointer.
 
-    TOP = 0  # where the pointer is
-    BELOW = 1  # after a pop
-    ABOVE = 2  # after a push
-    BACK = 3  # after a push and a pop: the top again, but for the stack's ends
-    LEFT_OVER = 4  # above, less what is written at the place after the pop
+    above is the place that a push writes to; places[k] is k places below the pointer, and places[0]
+    the pointer itself.
+    """
+
+    maps: Tensor
+    above: Tensor
+    places: list[Tensor]
+
+    @property
+    def pointer(self) -> Tensor:
+        """The pointer [N,L]."""
+        return self.places[0]
+
+    def place(self, up: int) -> Tensor:
+        """The place [N,L] that lies ``up`` (at most 1) above the pointer."""
+        return self.above if up == 1 else self.places[-up]
+
+    def read(self, place: Tensor) -> Tensor:
+        """The map [N,P] at a place [N,L]: sum_l place_l maps_l."""
+        return torch.bmm(place[:, None], self.maps).squeeze(1)
+
+
+@dataclass
+class Effect:
+    """What a module does to the stack: where the pointer goes, and which maps it writes where.
+
+    Writing a at p makes stack_l (1 - p_l) + p_l a of every place l, so all a module does is linear
+    in the stack: keep * stack + sum_k places_k maps_k, with keep = 1 - sum_k places_k.
+
+    pointer [N,L] afterwards; places [N,L] and maps [N,P], one of each for every map written.
+    """
+
+    pointer: Tensor
+    places: list[Tensor] = field(default_factory=list)
+    maps: list[Tensor] = field(default_factory=list)
+
+    def on(self, maps: Tensor) -> Tensor:
+        """The maps [N,L,P] after it."""
+        if self.places:
+            maps = (1 - sum(self.places))[..., None] * maps
+        for place, written in zip(self.places, self.maps, strict=True):
+            maps = maps + place[..., None] * written[:, None]
+        return maps
+
+    def then(self, later: "Effect") -> "Effect":
+        """This effect and a later one as one: what is written over is kept no more."""
+        keep = 1 - sum(later.places)
+        places = [place * keep for place in self.places]
+        return Effect(later.pointer, places + later.places, self.maps + later.maps)
+
+
+def average(effects: list[Effect], weights: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps [N,L,P] and pointer [N,L] after all effects, averaged by weights [N,M]."""
+    pointers = torch.stack([effect.pointer for effect in effects], dim=1)  # [N,M,L]
+    places = torch.stack([place for effect in effects for place in effect.places], dim=2)
+    written = torch.stack([map_ for effect in effects for map_ in effect.maps], dim=1)  # [N,K,P]
+    of_writes = [
+        weight
+        for effect, weight in zip(effects, weights.split(1, dim=1), strict=True)
+        for _ in effect.places
+    ]
+    places = places * torch.cat(of_writes, dim=1)[:, None]  # [N,L,K]
+    keep = weights.sum(dim=1)[:, None, None] - places.sum(dim=2, keepdim=True)  # [N,L,1]
+    pointer = torch.bmm(weights[:, None], pointers).squeeze(1)
+    return torch.baddbmm(keep * maps, places, written), pointer
 
 
 class StackPointer(nn.Module):
     """Moves and sharpens the stack pointer.
 
-    With ``guarded`` (GUARD_STACK_PTR), weight that would leave the stack stays at its end;
-    without, it is lost. ``hard_sharpen`` (USE_HARD_SHARPEN) makes the pointer one-hot after each
-    step, otherwise it becomes softmax(pointer / temperature).
+    ``depth`` is how many places modules want to know, from the pointer down. With ``guarded``
+    (GUARD_STACK_PTR), weight that would leave the stack stays at its end; without, it is lost.
+    ``hard_sharpen`` (USE_HARD_SHARPEN) makes the pointer one-hot after each step, otherwise it
+    becomes softmax(pointer / temperature).
     """
 
     def __init__(
         self,
         *,
         length: int,
+        depth: int,
         guarded: bool = True,
         hard_sharpen: bool = True,
         temperature: float = 0.2,
@@ -43,35 +107,31 @@ class StackPointer(nn.Module):
         super().__init__()
         if length < 1:
             raise ValueError(f"the stack needs at least one place, not {length}")
-        self.length, self.hard_sharpen, self.temperature = length, hard_sharpen, temperature
+        self.length, self.depth = length, depth
+        self.hard_sharpen, self.temperature = hard_sharpen, temperature
         up = torch.diag(torch.ones(length - 1), 1)
         down = up.t().clone()
         if guarded:
             up[-1, -1] = 1.0
             down[0, 0] = 1.0
-        shifts = {
-            Place.TOP: torch.eye(length),
-            Place.BELOW: down,
-            Place.ABOVE: up,
-            Place.BACK: up @ down,
-            Place.LEFT_OVER: up,
-        }
-        ordered = torch.cat([shifts[place] for place in sorted(shifts)], dim=1)
-        self.register_buffer("shifts", ordered, persistent=False)  # [L,5L]
-        self.register_buffer("one_hot", torch.eye(length), persistent=False)
+        self.register_buffer("shift_up", up, persistent=False)  # [L,L]
+        self.register_buffer("shift_down", down, persistent=False)  # [L,L]
 
-    def initial(self, N: int) -> Tensor:
-        """The pointer of an empty stack: one-hot at place 0, [N,L]."""
-        return self.one_hot[:1].expand(N, -1)
+    def empty(self, N: int, P: int, dtype: torch.dtype) -> Stack:
+        """A stack of zero maps, with the pointer at its lowest place."""
+        maps = self.shift_up.new_zeros(N, self.length, P, dtype=dtype)
+        pointer = F.one_hot(self.shift_up.new_zeros(N, dtype=torch.long), self.length)
+        return self.stack(maps, pointer.to(dtype))
 
-    def places(self, pointer: Tensor) -> Tensor:
-        """Where modules may read and write with this pointer [N,L]: [N,5,L], as `Place` names."""
-        places = (pointer @ self.shifts).unflatten(-1, (-1, self.length))  # [N,5,L]
-        places[:, Place.LEFT_OVER] *= 1 - places[:, Place.BACK]
-        return places
+    def stack(self, maps: Tensor, pointer: Tensor) -> Stack:
+        """Maps [N,L,P] with a pointer [N,L], and the places about it."""
+        places = [pointer]
+        while len(places) < self.depth:
+            places.append(places[-1] @ self.shift_down)
+        return Stack(maps, pointer @ self.shift_up, places)
 
     def sharpen(self, pointer: Tensor) -> Tensor:
         """Make a mixed pointer decided again: [N,L] -> [N,L]."""
         if self.hard_sharpen:
-            return self.one_hot.index_select(0, pointer.argmax(dim=1))
+            return F.one_hot(pointer.argmax(dim=1), self.length).to(pointer.dtype)
         return torch.softmax(pointer / self.temperature, dim=1)
