@@ -35,24 +35,19 @@ from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.truth.annotations import Annotations
 from config import Config, ConfigError, check_heads, load_config, splits, stored_data, to_dict
 from snmn.checkpoints.bundled import bundled_names, bundled_path
-from snmn.checkpoints.checkpoint import (
-    CheckpointError,
-    check_features,
-    check_model,
-    load_weights,
-    read_checkpoint,
-)
-from snmn.checkpoints.published_keys import loss_arguments
+from snmn.checkpoints.checkpoint import load_weights, read_checkpoint
+from snmn.checkpoints.checks import CheckpointError, check_features, check_model
+from snmn.checkpoints.published_settings import loss_arguments
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
 from snmn.data.data_module import CLEVRDataModule
 from snmn.data.imdb import Imdb
-from snmn.evaluation.calibration import reliability_plot
 from snmn.evaluation.explanation_callback import Explainer
 from snmn.evaluation.explanation_measures import explanation_table
 from snmn.evaluation.prediction_rows import in_order, prediction_rows, write_answers, write_csv
 from snmn.evaluation.scores import score_table, summarise
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
+from snmn.figures.reliability_plot import reliability_plot
 from snmn.training.lightning_module import SNMNTraining, quiet_lightning
 
 

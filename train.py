@@ -36,14 +36,9 @@ from config import (
     tasks,
     to_dict,
 )
-from snmn.checkpoints.checkpoint import (
-    check_model,
-    check_resumable,
-    load_weights,
-    read_checkpoint,
-    start_from,
-)
-from snmn.checkpoints.published_keys import loss_arguments, model_arguments
+from snmn.checkpoints.checkpoint import load_weights, read_checkpoint, start_from
+from snmn.checkpoints.checks import check_model, check_resumable
+from snmn.checkpoints.published_settings import loss_arguments, model_arguments
 from snmn.common.commands import run
 from snmn.common.errors import Interrupted
 from snmn.common.freed_memory import keep_freed_memory
@@ -65,10 +60,17 @@ from snmn.training.loggers import (
     make_logger,
     upload_checkpoints,
 )
-from snmn.training.nonfinite import NonFiniteError
-from snmn.training.progress_log import TrainingLog
-from snmn.training.restarts_file import Series, ended_run, newest_whole, open_series
-from snmn.training.seed_scores import Run, ScoreHistory, best_run, collapse, prior_score, report
+from snmn.training.nonfinite_check import NonFiniteError
+from snmn.training.restarts.comparison import (
+    Run,
+    ScoreHistory,
+    best_run,
+    collapse,
+    prior_score,
+    report,
+)
+from snmn.training.restarts.record_file import Series, ended_run, newest_whole, open_series
+from snmn.training.training_monitor import TrainingMonitor
 
 say = rank_zero_only(print)  # Of several processes, one speaks.
 
@@ -214,7 +216,7 @@ def build_trainer(
         plugins=[WholeCheckpoints()],
         callbacks=[
             ExponentialMovingAverage(train.EMA_DECAY),
-            TrainingLog(),
+            TrainingMonitor(),
             *more,
             *checkpoint_callbacks(directory, every=train.SNAPSHOT_INTERVAL * updates),
         ],

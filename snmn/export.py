@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from snmn.checkpoints.checkpoint import CheckpointError, model_state, read_checkpoint, vocabularies
-from snmn.checkpoints.content_check import PREFIX
+from snmn.checkpoints.checkpoint import model_state, read_checkpoint, vocabularies
+from snmn.checkpoints.checks import PREFIX, CheckpointError
 from snmn.storage.torch_file import write_torch_file
 
 

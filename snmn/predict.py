@@ -20,7 +20,8 @@ from torch import Tensor
 
 from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
 from snmn.checkpoints.bundled import bundled_path, read_card
-from snmn.checkpoints.checkpoint import CheckpointError, load_model
+from snmn.checkpoints.checkpoint import load_model
+from snmn.checkpoints.checks import CheckpointError
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.vocabulary import encode, tokenise
 from snmn.figures.question_figure import draw_figure

@@ -6,9 +6,9 @@ from typing import Any
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from snmn.checkpoints.checkpoint import CheckpointError
+from snmn.checkpoints.checks import CheckpointError
 from snmn.storage.torch_file import write_torch_file
-from snmn.training.nonfinite import newest_checkpoint
+from snmn.training.newest_checkpoint import newest_checkpoint
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -11,7 +11,8 @@ import torch
 
 import train
 from config import ConfigError, load_config
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.checkpoints.checks import CheckpointError
 from snmn.common.boxes import box_iou
 from snmn.common.errors import Interrupted
 from snmn.data.data_module import DataError

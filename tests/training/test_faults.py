@@ -11,11 +11,12 @@ import pytest
 import torch
 
 import train
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.checkpoints.checks import CheckpointError
 from snmn.common.errors import INTERRUPTED, Interrupted
 from snmn.data.feature_store import FeatureStoreError
 from snmn.training.lightning_module import SNMNTraining
-from snmn.training.nonfinite import NonFiniteError
+from snmn.training.nonfinite_check import NonFiniteError
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import same_weights, write_experiment
 
