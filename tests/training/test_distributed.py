@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-import train
 from config import load_config
+from experiment import build_training_data
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses
 from snmn.data.data_module import DataError
@@ -124,7 +124,7 @@ def test_a_process_without_anything_to_validate_is_an_error(tiny):
     root, overrides = tiny
     config, _ = load_config(ROOT / "configs" / "mini_vqa_scratch.yaml", overrides)
     config.TEST.BATCH_SIZE = 100
-    data = train.build_data(config, seed=0)
+    data = build_training_data(config, seed=0)
     data.setup("validate")
     data.trainer = SimpleNamespace(global_rank=1, world_size=2)
     with pytest.raises(DataError, match=r"val has fewer batches than .* processes \(2\)"):
