@@ -27,6 +27,7 @@ import os, sys
 import torch
 sys.path.insert(0, {str(ROOT)!r})
 import train
+from snmn.training import trainer
 from snmn.training.ema import ExponentialMovingAverage
 
 class KeptAverage(ExponentialMovingAverage):
@@ -34,7 +35,7 @@ class KeptAverage(ExponentialMovingAverage):
         torch.save(self.average, f"{{folder}}/average-{{trainer.global_rank}}.pt")
 
 folder = sys.argv[1]
-train.ExponentialMovingAverage = KeptAverage
+trainer.ExponentialMovingAverage = KeptAverage
 torch.set_num_threads(1)
 train.main(sys.argv[2:])
 """
