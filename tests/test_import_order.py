@@ -19,7 +19,11 @@ TOP = {
     "test": {"snmn", "clevr_prep", "config", "experiment"},
 }
 
-_LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
+_LINT = """
+import sys
+from importlinter.cli import lint_imports
+sys.exit(lint_imports(no_cache=True, no_logo=True))
+"""
 
 
 def lint(folder):
