@@ -18,7 +18,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own folder.
 
-from clevr_prep.data.usual import usual  # noqa: E402
+from clevr_prep.data.sample_majority import usual  # noqa: E402
 from snmn.common.errors import UserError  # noqa: E402
 from snmn.data.feature_npy import ATTRIBUTES, image_name, npy_names, read_npy  # noqa: E402
 from snmn.data.feature_shards import COMPRESSIONS  # noqa: E402
