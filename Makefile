@@ -46,6 +46,7 @@ test: install
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 clean-quickstart:
 	rm -rf $(DATA) $(RUN) results/quickstart

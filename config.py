@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snmn.checkpoints.published_keys import MODEL_ARGUMENTS, WITHOUT_EFFECT, flatten
+from snmn.checkpoints.published_settings import MODEL_ARGUMENTS, WITHOUT_EFFECT, flatten
 from snmn.common.schedules import Staged, staged_limit
 from snmn.network.model_arguments import check_argument
 from snmn.storage.typed_settings import ConfigError, apply_settings, parse_overrides, read_yaml

@@ -24,7 +24,6 @@ Tests the moving average of the weights unless --raw.
 """
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -33,58 +32,16 @@ import pytorch_lightning as pl
 
 from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.truth.annotations import Annotations
-from config import Config, ConfigError, check_heads, load_config, splits, stored_data, to_dict
+from config import Config, ConfigError, check_heads, load_config, splits, to_dict
+from experiment import build_test_data
 from snmn.checkpoints.bundled import bundled_names, bundled_path
-from snmn.checkpoints.checkpoint import (
-    CheckpointError,
-    check_features,
-    check_model,
-    load_weights,
-    read_checkpoint,
-)
-from snmn.checkpoints.published_keys import loss_arguments
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
-from snmn.data.data_module import CLEVRDataModule
-from snmn.data.imdb import Imdb
-from snmn.evaluation.calibration import reliability_plot
 from snmn.evaluation.explanation_callback import Explainer
-from snmn.evaluation.explanation_measures import explanation_table
-from snmn.evaluation.prediction_rows import in_order, prediction_rows, write_answers, write_csv
-from snmn.evaluation.scores import score_table, summarise
+from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
-from snmn.training.lightning_module import SNMNTraining, quiet_lightning
-
-
-def load_training(config: Config, path: str, data: CLEVRDataModule) -> SNMNTraining:
-    """The training module of a checkpoint, with averaged or raw weights, for features like its."""
-    checkpoint, settings = read_checkpoint(path), to_dict(config)
-    check_model(path, checkpoint, settings)
-    data.setup("test")
-    check_features(checkpoint, data.feature_identity())
-    hyper = checkpoint["hyper_parameters"]
-    hyper.setdefault("loss", loss_arguments(settings))  # Converted checkpoints have none.
-    try:
-        training = SNMNTraining(**hyper)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: its hyper_parameters are not a training's ({error})"
-        ) from None
-    load_weights(training.model, path, checkpoint, ema=config.TEST.USE_EMA)
-    return training
-
-
-def build_data(config: Config) -> CLEVRDataModule:
-    """Test data, from a configuration."""
-    model = config.MODEL
-    return CLEVRDataModule(
-        test=stored_data(config, config.TEST),
-        batch_size=config.TEST.BATCH_SIZE,
-        num_workers=config.TRAIN.NUM_WORKERS,
-        grid=(model.H_FEAT, model.W_FEAT),
-        feature_dim=model.FEAT_DIM,
-        steps=model.T_CTRL,
-    )
+from snmn.training.from_checkpoint import load_training
+from snmn.training.lightning_module import quiet_lightning
 
 
 def result_folders(config: Config) -> dict[str, Path]:
@@ -130,37 +87,6 @@ def build_explainer(config: Config) -> Explainer:
     except DatasetError as error:
         raise ConfigError(f"{error}; TEST.DATA_DIR or TEST.DATA_DIR_LOC names them") from None
     return Explainer({task: found.truth for task, found in annotations.items()})
-
-
-def report(folder: Path, imdb: Imdb, batches: list[dict], about: dict, explained: dict) -> None:
-    """Print one task's scores and write its files.
-
-    ``about`` is put at the summary's head. ``explained`` is the task's explanation if there is one.
-    """
-    rows = prediction_rows(batches, imdb)
-    columns = in_order(batches)
-    seen = columns["question_index"].numpy()
-    expert = None if imdb.layout is None else imdb.layout[seen]
-    summary = about | summarise(rows, columns["layout"].numpy(), expert) | explained
-    answers = imdb.image_size is None
-    write_csv(folder / "predictions.csv", rows)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    written = ["predictions.csv", "summary.json"]
-    if explained and summary["accuracy"]:
-        written.append("reliability.png")
-        title = f"{about['experiment']} on {folder.name}"
-        reliability_plot(summary["calibration"], title=title).save(folder / written[-1])
-    if answers and len(rows) == len(imdb):
-        written.append(f"CLEVR_{folder.name}_answers.txt")
-        write_answers(folder / written[-1], rows)
-    some = "" if len(rows) == len(imdb) else f", {len(rows)} of {len(imdb)} questions"
-    print(
-        f"\n{about['experiment']} on {folder.name}{some}\n{score_table(summary, answers=answers)}"
-    )
-    if explained:
-        print(f"\n{explanation_table(explained['explanation'])}\n")
-    print(f"predictions: {folder / 'predictions.csv'}")
-    print(f"also in {folder}: {', '.join(written[1:])}")
 
 
 def count(text: str) -> int:
@@ -239,8 +165,8 @@ def main(arguments: list[str] | None = None) -> None:
     for note in notes:
         print(f"note: {note}")
     check_heads(config)
-    data = build_data(config)
-    training = load_training(config, given.checkpoint, data)
+    data = build_test_data(config)
+    training = load_training(given.checkpoint, data, to_dict(config), ema=config.TEST.USE_EMA)
     figures = build_figures(config)
     explainer = build_explainer(config) if given.explain else None
     trainer = pl.Trainer(
@@ -267,7 +193,8 @@ def main(arguments: list[str] | None = None) -> None:
             explained = {}
             if explainer:
                 explained["explanation"] = explainer.explanations[task].summary()
-            report(folder, imdb, batches, about | {"split": folder.name}, explained)
+            about_task = about | {"split": folder.name}
+            print(write_results(folder, imdb, batches, about_task, explained))
         else:
             print(f"\nno batch of {folder.name} was tested")
     for folder, count in sorted(figures.drawn.items()) if figures else ():

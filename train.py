@@ -13,51 +13,24 @@ saves `last.ckpt` and stops.
 
 import argparse
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
-from clevr_prep.synthetic.fresh_questions import FreshExpressions, FreshQuestions
-from config import (
-    Config,
-    ConfigError,
-    check_training,
-    load_config,
-    splits,
-    stored_data,
-    tasks,
-    to_dict,
-)
-from snmn.checkpoints.checkpoint import (
-    check_model,
-    check_resumable,
-    load_weights,
-    read_checkpoint,
-    start_from,
-)
-from snmn.checkpoints.published_keys import loss_arguments, model_arguments
+from config import Config, check_training, load_config, tasks, to_dict
+from experiment import build_training, build_training_data
+from snmn.checkpoints.checkpoint import load_weights, read_checkpoint
+from snmn.checkpoints.checks import check_model, check_resumable
 from snmn.common.commands import run
-from snmn.common.errors import Interrupted
 from snmn.common.freed_memory import keep_freed_memory
-from snmn.common.vocabulary import QUESTION_WORDS
-from snmn.data.data_module import CLEVRDataModule, TaskData
-from snmn.data.imdb import Imdb
-from snmn.data.question_sources import StoredQuestions
 from snmn.storage.locks import lock_folder
-from snmn.storage.npy_file import ArrayFileError, read_array
-from snmn.storage.whole_files import remove_partials, replacing
-from snmn.training.checkpoint_writing import WholeCheckpoints, checkpoint_callbacks
-from snmn.training.ema import ExponentialMovingAverage
+from snmn.training.checkpoint_writing import keep_checkpoint, remove_remains
 from snmn.training.interrupt import StopOnInterrupt
-from snmn.training.lightning_module import SNMNTraining, quiet_lightning
+from snmn.training.lightning_module import quiet_lightning
 from snmn.training.loggers import (
     LOGGERS,
     LoggerError,
@@ -65,102 +38,14 @@ from snmn.training.loggers import (
     make_logger,
     upload_checkpoints,
 )
-from snmn.training.nonfinite import NonFiniteError
-from snmn.training.progress_log import TrainingLog
-from snmn.training.restarts_file import Series, ended_run, newest_whole, open_series
-from snmn.training.seed_scores import Run, ScoreHistory, best_run, collapse, prior_score, report
+from snmn.training.nonfinite_check import NonFiniteError
+from snmn.training.restarts.comparison import Run, best_run, prior_score, report
+from snmn.training.restarts.record_file import open_series
+from snmn.training.restarts.train_seeds import train_seeds
+from snmn.training.score_history import ScoreHistory
+from snmn.training.trainer import build_trainer as lightning_trainer
 
 say = rank_zero_only(print)  # Of several processes, one speaks.
-
-
-def read_embedding(config: Config) -> torch.Tensor:
-    """The word embedding [words, E] of FIXED_WORD_EMBED_FILE."""
-    path, shape = config.FIXED_WORD_EMBED_FILE, (len(QUESTION_WORDS), config.MODEL.EMBED_DIM)
-    try:
-        embedding = read_array(path)
-    except ArrayFileError as error:
-        raise ConfigError(f"FIXED_WORD_EMBED_FILE: {path} {error}") from None
-    if embedding.shape != shape or embedding.dtype.kind != "f":
-        raise ConfigError(
-            f"FIXED_WORD_EMBED_FILE: {path} holds {embedding.dtype} of shape {embedding.shape}, "
-            f"not numbers of shape {shape} (words, MODEL.EMBED_DIM)"
-        )
-    return torch.from_numpy(embedding)
-
-
-def build_training(config: Config, *, seed: int) -> SNMNTraining:
-    """The model with its losses and optimiser, from a configuration."""
-    settings = to_dict(config)
-    model = model_arguments(settings)
-    if config.USE_FIXED_WORD_EMBED:
-        model["fixed_embedding"] = read_embedding(config)
-    solver = config.TRAIN.SOLVER
-    training = SNMNTraining(
-        model=model,
-        loss=loss_arguments(settings),
-        learning_rate=solver.LR,
-        schedule=solver.SCHEDULE,
-        warmup_steps=solver.WARMUP_ITER,
-        attention_lr_scale=solver.ATTENTION_LR_SCALE,
-        max_steps=config.TRAIN.MAX_ITER,
-        seed=seed,
-        question_types=QUESTION_TYPES,
-        expression_types=REFERRING_TYPES,
-        config=settings,
-    )
-    if config.TRAIN.INIT_FROM_WEIGHTS:
-        checkpoint = read_checkpoint(config.TRAIN.INIT_WEIGHTS_FILE)
-        start_from(training.model, config.TRAIN.INIT_WEIGHTS_FILE, checkpoint, settings)
-    return training
-
-
-def training_data(config: Config) -> dict[str, TaskData]:
-    """Features and questions of each task, stored or made up as they are asked for."""
-    train = config.TRAIN
-    hops, objects = (
-        [tuple(entry) for entry in schedule] or None
-        for schedule in (train.MAX_HOPS_SCHEDULE, train.MAX_OBJECTS_SCHEDULE)
-    )
-    scenes = {"vqa": train.FRESH_SCENES_FILE, "loc": train.FRESH_SCENES_FILE_LOC}
-    sources = {
-        "vqa": partial(
-            FreshQuestions,
-            queries_until=train.FRESH_QUERIES_UNTIL,
-            counting=train.FRESH_COUNTING,
-            comparing=train.FRESH_COMPARING,
-            per_hop=train.FRESH_PER_HOP,
-        ),
-        "loc": FreshExpressions,
-    }
-    data = {}
-    for task, (features, questions) in stored_data(config, train).items():
-        if scenes[task]:
-            path = scenes[task].replace("%s", splits(config, train)[task])
-            limits = {"max_hops": hops, "max_objects": objects}
-            questions = sources[task](path, **limits, steps=config.MODEL.T_CTRL)
-        elif train.QUESTIONS_PER_IMAGE > 1:
-            questions = StoredQuestions(Imdb(questions), max_hops=hops)
-        data[task] = features, questions
-    return data
-
-
-def build_data(config: Config, *, seed: int) -> CLEVRDataModule:
-    """Training and validation data, from a configuration."""
-    train, model = config.TRAIN, config.MODEL
-    return CLEVRDataModule(
-        train=training_data(config),
-        val=stored_data(config, config.TEST),
-        batch_size=train.BATCH_SIZE,
-        questions_per_image=train.QUESTIONS_PER_IMAGE,
-        eval_batch_size=config.TEST.BATCH_SIZE,
-        num_workers=train.NUM_WORKERS,
-        seed=seed,
-        grid=(model.H_FEAT, model.W_FEAT),
-        feature_dim=model.FEAT_DIM,
-        steps=model.T_CTRL,
-        require_layouts=train.USE_GT_LAYOUT,
-        epoch_steps=train.VAL_INTERVAL,
-    )
 
 
 def build_trainer(
@@ -170,21 +55,10 @@ def build_trainer(
     *,
     name: str,
     resumed: bool,
-    more: Sequence[pl.Callback],
+    callbacks: Sequence[pl.Callback],
 ) -> pl.Trainer:
-    """Lightning's trainer with checkpoints, EMA and logs.
-
-    Args:
-        config: the configuration.
-        given: the command line's devices, num_nodes, strategy, precision, accelerator and logger.
-        directory: for checkpoints and logs.
-        name: of the run, for Weights & Biases.
-        resumed: whether the run goes on from a checkpoint.
-        more: callbacks to add.
-    """
+    """The trainer of a run of this name, in its directory; says where it logs to."""
     train = config.TRAIN
-    # Lightning counts updates, of which an iteration makes one for each task.
-    updates = len(tasks(config))
     logger, note = make_logger(
         given.logger,
         directory,
@@ -194,30 +68,21 @@ def build_trainer(
         resumed=resumed,
     )
     say(note)
-    strategy = given.strategy
-    if strategy == "auto" and (given.devices != "1" or given.num_nodes > 1):
-        # A batch of one task leaves the other's head without gradients.
-        strategy = "ddp_find_unused_parameters_true"
-    trainer = pl.Trainer(
-        accelerator=given.accelerator,
-        devices=int(given.devices) if given.devices.lstrip("-").isdigit() else given.devices,
-        num_nodes=given.num_nodes,
-        strategy=strategy,
-        precision=given.precision,
-        use_distributed_sampler=False,  # The orders of `snmn.data.batch_orders` know their share.
-        max_steps=train.MAX_ITER * updates,
-        gradient_clip_val=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
-        log_every_n_steps=train.LOG_INTERVAL * updates,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
+    trainer = lightning_trainer(
+        directory,
+        max_steps=train.MAX_ITER,
+        updates=len(tasks(config)),
+        save_every=train.SNAPSHOT_INTERVAL,
+        log_every=train.LOG_INTERVAL,
+        clip_norm=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
+        ema_decay=train.EMA_DECAY,
         logger=logger,
-        plugins=[WholeCheckpoints()],
-        callbacks=[
-            ExponentialMovingAverage(train.EMA_DECAY),
-            TrainingLog(),
-            *more,
-            *checkpoint_callbacks(directory, every=train.SNAPSHOT_INTERVAL * updates),
-        ],
+        callbacks=callbacks,
+        devices=given.devices,
+        num_nodes=given.num_nodes,
+        strategy=given.strategy,
+        precision=given.precision,
+        accelerator=given.accelerator,
     )
     if trainer.world_size > 1:
         size = train.BATCH_SIZE
@@ -287,7 +152,7 @@ def train_once(
     name = config.EXP_NAME if given.restarts is None else f"{config.EXP_NAME}-{seed}"
     history, stop = ScoreHistory(), StopOnInterrupt(directory / "last.ckpt")
     trainer = build_trainer(
-        config, given, directory, name=name, resumed=resume is not None, more=[history, stop]
+        config, given, directory, name=name, resumed=resume is not None, callbacks=[history, stop]
     )
     run = Run(seed, str(directory), history.scores)
     training = build_training(config, seed=seed)
@@ -295,7 +160,7 @@ def train_once(
         training.model.compile()
     if resume is not None:
         load_weights(training.model, resume, read_checkpoint(resume), ema=False)
-    data = build_data(config, seed=seed)
+    data = build_training_data(config, seed=seed)
     try:
         with stop.listening():
             trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -312,59 +177,25 @@ def train_once(
     return run
 
 
-@rank_zero_only
-def keep_checkpoint(source: Path, target: Path) -> None:
-    """Copy a checkpoint, if it is not there already."""
-    if source.resolve() != target.resolve():
-        with replacing(target) as partial:
-            shutil.copyfile(source, partial)
-
-
-@rank_zero_only
-def remove_remains(directory: Path) -> None:
-    """Remove what killed runs had begun to write, --restarts in folders of their own."""
-    for folder in (directory, *directory.glob("seed-*")):
-        remove_partials(folder)
-
-
-def begin_series(config: Config, given: argparse.Namespace, directory: Path) -> Series:
-    """The runs of --restarts: new, or begun by the same command before."""
-    questions = build_data(config, seed=given.seed)
+def train_restarts(config: Config, given: argparse.Namespace, directory: Path) -> None:
+    """Train --restarts runs, or go on with them, and keep the best one's checkpoint."""
+    questions = build_training_data(config, seed=given.seed)
     questions.setup("validate")
     how = {f"--{name}": getattr(given, name) for name in ("precision", "compile")}
-    return open_series(
+    series = open_series(
         directory / "restarts.json",
         seeds=range(given.seed, given.seed + given.restarts),
         command=given.command,
         settings=to_dict(config) | how,
         prior=prior_score(questions.questions("val")),
     )
-
-
-def finish_run(config: Config, given: argparse.Namespace, directory: Path, *, seed: int) -> Run:
-    """Train one of --restarts, from where it was stopped if it has been begun."""
-    updates = len(tasks(config))
-    found = newest_whole(directory, updates=updates, interval=config.TRAIN.VAL_INTERVAL)
-    path, checkpoint = found or (None, {})
-    if path is not None and checkpoint["global_step"] >= config.TRAIN.MAX_ITER * updates:
-        keep_checkpoint(path, directory / "last.ckpt")
-        return ended_run(seed, directory, checkpoint)
-    return train_once(config, given, directory, seed=seed, resume=path)
-
-
-def train_restarts(config: Config, given: argparse.Namespace, directory: Path) -> None:
-    """Train --restarts runs in folders of their own and keep the best one's checkpoint."""
-    series = begin_series(config, given, directory)
-    for seed in series.unfinished:
-        try:
-            run = finish_run(config, given, directory / f"seed-{seed}", seed=seed)
-        except Interrupted:
-            raise Interrupted("stopped; the same command goes on") from None
-        run.collapsed = run.collapsed or collapse(
-            run.scores, prior=series.prior, after=config.TRAIN.MAX_ITER // 2
-        )
-        series.runs.append(run)
-        series.write()
+    train_seeds(
+        series,
+        lambda seed, folder, resume: train_once(config, given, folder, seed=seed, resume=resume),
+        updates=len(tasks(config)),
+        max_steps=config.TRAIN.MAX_ITER,
+        val_interval=config.TRAIN.VAL_INTERVAL,
+    )
     print(report(series.runs, prior=series.prior))
     best = best_run(series.runs)
     if best is not None:

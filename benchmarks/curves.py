@@ -12,11 +12,11 @@ import argparse
 import csv
 import math
 import re
-import sys
 from pathlib import Path
 
 import matplotlib
 
+from snmn.common.commands import run
 from snmn.common.errors import UserError
 from snmn.storage.whole_files import replacing
 
@@ -77,9 +77,9 @@ def names(run: Path) -> tuple[str, str]:
 def draw_curves(runs: list[Path]) -> Figure:
     """The picture of all runs."""
     panels: dict[str, list[tuple[str, dict]]] = {}
-    for run in runs:
-        experiment, label = names(run)
-        panels.setdefault(experiment, []).append((label, read_curves(run)))
+    for folder in runs:
+        experiment, label = names(folder)
+        panels.setdefault(experiment, []).append((label, read_curves(folder)))
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     # White paper whatever the page's theme.
@@ -131,7 +131,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CurvesError as error:
-        sys.exit(f"benchmarks.curves: {error}")
+    run(main, "benchmarks.curves")

@@ -29,7 +29,7 @@ from benchmarks.step import encoded, operations, questions
 from clevr_prep.synthetic.language.expressions import generate_expressions
 from config import Config, load_config, tasks, to_dict
 from snmn.backbones import BACKBONES
-from snmn.checkpoints.published_keys import loss_arguments, model_arguments
+from snmn.checkpoints.published_settings import loss_arguments, model_arguments
 from snmn.network.model import build_model
 from snmn.training.losses import SNMNLoss
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from benchmarks.results_tables import Model, cogent_table, model_tables, overview, seeds_table
 from config import ConfigError, load_config, to_dict
 from snmn.checkpoints.bundled import read_card
+from snmn.common.commands import run
 from snmn.common.errors import UserError
 from snmn.storage.whole_files import replacing
 
@@ -227,7 +228,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ResultsError as error:
-        sys.exit(f"benchmarks.results: {error}")
+    run(main, "benchmarks.results")

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snmn.checkpoints.bundled import BUNDLED
 from snmn.common.errors import UserError
-
-BUNDLED = Path(__file__).parent / "models"
 
 
 class SettingError(UserError):

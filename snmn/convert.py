@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from snmn.checkpoints.checkpoint import save_model
-from snmn.checkpoints.content_check import check_state
+from snmn.checkpoints.checks import check_state
 from snmn.checkpoints.from_adaptation import adaptation_arguments, adaptation_state
 from snmn.checkpoints.from_original import original_arguments, original_state
-from snmn.checkpoints.published_keys import flatten, model_arguments
+from snmn.checkpoints.published_settings import flatten, model_arguments
 from snmn.common.errors import UserError, shown
 from snmn.network.model import SNMN, build_model
 from snmn.network.model_arguments import check_arguments

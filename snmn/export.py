@@ -7,11 +7,11 @@ be resumed from it.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from snmn.checkpoints.checkpoint import CheckpointError, model_state, read_checkpoint, vocabularies
-from snmn.checkpoints.content_check import PREFIX
+from snmn.checkpoints.checkpoint import model_state, read_checkpoint, vocabularies
+from snmn.checkpoints.checks import PREFIX
+from snmn.common.commands import run
 from snmn.storage.torch_file import write_torch_file
 
 
@@ -38,11 +38,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("checkpoint", type=Path, help="made by train.py or snmn.convert")
     parser.add_argument("out", type=Path, help="checkpoint to write")
     given = parser.parse_args(arguments)
-    try:
-        size = export(given.checkpoint, given.out)
-    except (CheckpointError, OSError) as error:
-        sys.exit(f"snmn.export: {error}")
-    print(f"{given.out}: {size / 2**20:.1f} MiB")
+    run(lambda: _export(given.checkpoint, given.out), "snmn.export")
+
+
+def _export(checkpoint: Path, out: Path) -> None:
+    print(f"{out}: {export(checkpoint, out) / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ or on the command line:
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,10 @@ from torch import Tensor
 
 from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
 from snmn.checkpoints.bundled import bundled_path, read_card
-from snmn.checkpoints.checkpoint import CheckpointError, load_model
+from snmn.checkpoints.checkpoint import load_model
 from snmn.common.boxes import cut_box, decode_boxes
+from snmn.common.commands import run
+from snmn.common.errors import UserError
 from snmn.common.vocabulary import encode, tokenise
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Step, Trace, trace
@@ -68,14 +69,17 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write the picture of `show`; the name's ending decides the format."""
-        self.show().save(path)
+        try:
+            self.show().save(path)
+        except ValueError as error:  # An ending that is no format's.
+            raise UserError(str(error)) from None
 
 
 class Predictor:
     """A model and the backbone whose features it was trained on.
 
     ``backbone`` names the features, where neither a card beside the checkpoint nor their shape
-    does. Raises CheckpointError, BackboneError, or ValueError for features that do not fit.
+    does. Raises CheckpointError, or BackboneError, also for features that do not fit.
     """
 
     def __init__(self, checkpoint: str | Path, *, backbone: str | None = None):
@@ -89,9 +93,9 @@ class Predictor:
         return cls(bundled_path(name))
 
     def __call__(self, image: Image.Image, question: str) -> Result:
-        """Answer a question; UnknownWordError (a ValueError) names a word and its nearest."""
+        """Answer a question; UnknownWordError names a word and its nearest."""
         if not any(word[0].isalnum() for word in tokenise(question)):
-            raise ValueError("the question is empty; ask something")
+            raise UserError("the question is empty; ask something")
         indices = encode(question)
         image = ImageOps.exif_transpose(image).convert("RGB")
         output = forward(self.model, indices, image_features(self.backbone, image))
@@ -129,7 +133,7 @@ def find_backbone(card: dict, model: SNMN) -> str:
     if named is None and len(fitting) == 1:
         return fitting[0]
     if named not in fitting:
-        raise ValueError(
+        raise BackboneError(
             f"the model's features are said to be {named!r}; of its shape {shape} there are "
             f"{', '.join(fitting) or 'none'}"
         )
@@ -176,19 +180,21 @@ def main(arguments: list[str] | None = None) -> None:
     which.add_argument("--checkpoint", metavar="FILE", help="a checkpoint of your own")
     parser.add_argument("--figure", metavar="FILE", help="write a picture of the steps")
     given = parser.parse_args(arguments)
+    run(lambda: _ask(given), "snmn.predict")
+
+
+def _ask(given: argparse.Namespace) -> None:
     try:
         with Image.open(given.image, formats=IMAGE_FORMATS) as file:
             image = file.copy()
-        predictor = Predictor(given.checkpoint or bundled_path(given.model))
-        result = predictor(image, given.question)
-        print(describe(result))
-        if given.figure:
-            result.save(given.figure)
-            print(f"figure: {given.figure}")
-    except Image.DecompressionBombError as error:
-        sys.exit(f"snmn.predict: {given.image}: {error}")
-    except (CheckpointError, BackboneError, ValueError, OSError) as error:
-        sys.exit(f"snmn.predict: {error}")
+    except (Image.DecompressionBombError, ValueError) as error:
+        raise UserError(f"{given.image}: {error}") from None
+    predictor = Predictor(given.checkpoint or bundled_path(given.model))
+    result = predictor(image, given.question)
+    print(describe(result))
+    if given.figure:
+        result.save(given.figure)
+        print(f"figure: {given.figure}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ _PREFIX, _SUFFIX = "CLEVR_", "_questions.json"
 
 
 class DatasetError(UserError):
-    """The dataset folder is not laid out as CLEVR is."""
+    """A dataset's folder does not hold what a command needs of it, or what it can build on."""
 
 
 def is_loc(split: str) -> bool:

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))  # run as a script, from whatever folder
 
 from clevr_prep.clevr.expert_layouts import expert_layout  # noqa: E402
-from clevr_prep.clevr.json_stream import JsonArray, JsonStreamError  # noqa: E402
+from clevr_prep.clevr.json_stream import JsonArray  # noqa: E402
 from clevr_prep.clevr.programs import (  # noqa: E402
     QUESTION_TYPES,
     REFERRING_TYPES,
@@ -269,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
             words, steps = options.max_words, options.max_steps
             with lock_file(target):
                 print(build_imdb(root, split, target, max_words=words, max_steps=steps))
-    except (DatasetError, JsonStreamError, ImdbError, OSError, ValueError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own
 
 from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES  # noqa: E402
 from clevr_prep.clevr.question_encoding import QuestionEncoder  # noqa: E402
+from snmn.common.errors import UserError  # noqa: E402
 from snmn.common.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
 from snmn.data.imdb import ImdbError  # noqa: E402
 from snmn.data.imdb_writer import ImdbWriter  # noqa: E402
@@ -143,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with lock_file(args.target):
             count = convert(args.source, args.target, allow_pickle=args.allow_pickle)
-    except (ImdbError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"wrote {count} questions to {args.target}")

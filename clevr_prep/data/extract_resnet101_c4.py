@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own
 from clevr_prep.clevr.question_files import CLEVR_REF_ROOT, CLEVR_ROOT, DatasetError  # noqa: E402
 from clevr_prep.data.extraction import PRECISIONS, extract, pick_device  # noqa: E402
 from clevr_prep.data.images import find_images, find_splits, usual_size  # noqa: E402
-from snmn.backbones import BACKBONES, BackboneError, build_backbone  # noqa: E402
+from snmn.backbones import BACKBONES, build_backbone  # noqa: E402
+from snmn.common.errors import UserError  # noqa: E402
 from snmn.data.feature_shards import COMPRESSIONS  # noqa: E402
-from snmn.data.feature_store import FeatureStoreError  # noqa: E402
 from snmn.data.feature_writer import DEFAULT_SHARD_SIZE, DTYPES  # noqa: E402
 
 DEFAULT_OUT = ROOT / "clevr_prep" / "data" / "features"
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ended = ""
     try:
         run(args, failures)
-    except (DatasetError, BackboneError, FeatureStoreError) as error:
+    except (UserError, OSError) as error:
         ended = f"error: {error}"
     except KeyboardInterrupt:
         ended = "interrupted; the same command goes on where it was"

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))  # run as a script, from whatever folder
 
 from clevr_prep.clevr.expert_layouts import expert_layout  # noqa: E402
-from clevr_prep.clevr.json_stream import JsonArray, JsonStreamError  # noqa: E402
+from clevr_prep.clevr.json_stream import JsonArray  # noqa: E402
 from clevr_prep.clevr.programs import ProgramError  # noqa: E402
 from clevr_prep.clevr.question_files import (  # noqa: E402
     DatasetError,
@@ -28,6 +28,7 @@ from clevr_prep.clevr.question_files import (  # noqa: E402
     questions_path,
     read_options,
 )
+from snmn.common.errors import UserError  # noqa: E402
 from snmn.storage.locks import lock_file  # noqa: E402
 from snmn.storage.whole_files import partial_path, put_in_place  # noqa: E402
 
@@ -100,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{split}: its questions have no programs, so no layouts; skipped")
             else:
                 print(f"{split}: wrote {target}")
-    except (DatasetError, JsonStreamError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

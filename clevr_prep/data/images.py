@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from clevr_prep.clevr.question_files import DatasetError, is_loc
-from clevr_prep.data.usual import usual
+from clevr_prep.data.sample_majority import usual
 from snmn.backbones.base import resize_rgb
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}

@@ -18,7 +18,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own folder.
 
-from clevr_prep.data.usual import usual  # noqa: E402
+from clevr_prep.data.sample_majority import usual  # noqa: E402
+from snmn.common.errors import UserError  # noqa: E402
 from snmn.data.feature_npy import ATTRIBUTES, image_name, npy_names, read_npy  # noqa: E402
 from snmn.data.feature_shards import COMPRESSIONS  # noqa: E402
 from snmn.data.feature_store import FeatureStoreError, FeatureWriter  # noqa: E402
@@ -151,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{folder.name}: {count - len(failed)} of {count} images "
                 f"in {args.out / folder.name}"
             )
-    except FeatureStoreError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     for failure in failures:

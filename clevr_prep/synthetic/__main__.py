@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clevr_prep.synthetic.chunks import SPLITS, Settings
 from clevr_prep.synthetic.contact_sheet import write_contact_sheet
-from clevr_prep.synthetic.dataset import DatasetError, build_dataset
+from clevr_prep.synthetic.dataset import build_dataset
 from clevr_prep.synthetic.report import report_text
 from snmn.storage.whole_files import replacing
 
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             sheet = out / "contact_sheet.png"
             write_contact_sheet(out, next(iter(reports)), sheet)
             print(f"look at {sheet}")
-    except (DatasetError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.synthetic.chunks import (
     CHUNK,
     SPLITS,
@@ -25,16 +26,11 @@ from clevr_prep.synthetic.chunks import (
 from clevr_prep.synthetic.render.renderer import render_scene
 from clevr_prep.synthetic.report import Report
 from clevr_prep.workers import end_with_parent
-from snmn.common.errors import UserError
 from snmn.storage.locks import lock_folder
 from snmn.storage.whole_files import remove_partials, replacing
 
 WORK = ".work"
 VERSION = 2
-
-
-class DatasetError(UserError):
-    """The folder holds something that this dataset cannot be built on."""
 
 
 def _check_folder(out: Path, settings: Settings, counts: dict[str, int]) -> Path:

@@ -3,14 +3,15 @@
 import json
 from pathlib import Path
 
-from snmn.checkpoints.checkpoint import CheckpointError
+from snmn.checkpoints.checks import CheckpointError
 
-FOLDER = Path(__file__).resolve().parents[1] / "server" / "models"
+# The demo is what they are trained for, so they lie with it.
+BUNDLED = Path(__file__).resolve().parents[2] / "server" / "models"
 
 
 def bundled_names() -> list[str]:
     """Names of the bundled models."""
-    return sorted(path.stem for path in FOLDER.glob("*.ckpt"))
+    return sorted(path.stem for path in BUNDLED.glob("*.ckpt"))
 
 
 def bundled_path(name: str) -> Path:
@@ -18,7 +19,7 @@ def bundled_path(name: str) -> Path:
     if name not in bundled_names():
         known = ", ".join(bundled_names()) or "none"
         raise CheckpointError(f"no bundled model is called {name!r}; there are: {known}")
-    return FOLDER / f"{name}.ckpt"
+    return BUNDLED / f"{name}.ckpt"
 
 
 def read_card(checkpoint: Path) -> dict:

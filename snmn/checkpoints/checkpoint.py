@@ -11,27 +11,24 @@ checkpoint is read with ``weights_only``: opening a stranger's file runs none of
 
 import functools
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from snmn.checkpoints.content_check import PREFIX, check_content, check_state, check_trained
-from snmn.checkpoints.published_keys import MODEL_ARGUMENTS, model_arguments
-from snmn.common.errors import UserError
+from snmn.checkpoints.checks import (
+    HEADS,
+    PREFIX,
+    CheckpointError,
+    check_content,
+    check_model,
+    check_state,
+    naming,
+)
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 from snmn.network.model import SNMN, build_model
 from snmn.network.model_arguments import default_arguments
 from snmn.storage.torch_file import TorchFileError, read_torch_file, write_torch_file
-
-# Where the heads of each task lie in a model's state dict.
-HEADS = {"vqa": ("answer_head.",), "loc": ("cell_scores.", "box_offsets.")}
-
-
-class CheckpointError(UserError):
-    """A file is not a checkpoint of ours, or cannot be read."""
 
 
 def vocabularies() -> dict[str, list[str]]:
@@ -55,16 +52,6 @@ def code_version() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def check_features(checkpoint: dict[str, Any], found: dict[str, Any]) -> None:
-    """Refuse features made in another way than those a checkpoint was trained on, if it says."""
-    for key, wanted in checkpoint.get("features", {}).items():
-        if found.get(key) != wanted:
-            raise CheckpointError(
-                f"the checkpoint was trained on features with {key} {wanted}, these have "
-                f"{found.get(key)}: set FEATURE_DIR to features like those"
-            )
-
-
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read and check a checkpoint. Raises `CheckpointError`, which names the file."""
     try:
@@ -82,24 +69,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     if checkpoint.get("vocabularies", vocabularies()) != vocabularies():
         raise CheckpointError(f"{path}: made with other vocabularies than this version's")
-    with _naming(path):
+    with naming(path):
         check_content(checkpoint)
     return checkpoint
-
-
-@contextmanager
-def _naming(path: str | Path) -> Iterator[None]:
-    """Turns the ValueError of a check into a CheckpointError that names the file."""
-    try:
-        yield
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not a usable checkpoint: {error}") from None
-
-
-def check_resumable(path: str | Path, checkpoint: dict[str, Any]) -> None:
-    """Refuse a checkpoint from which no training can go on."""
-    with _naming(path):
-        check_trained(checkpoint)
 
 
 def load_weights(
@@ -116,7 +88,7 @@ def load_weights(
     them too.
     """
     own = {key: value for key, value in model.state_dict().items() if key.startswith(kept)}
-    with _naming(path):
+    with naming(path):
         state = own | model_state(checkpoint, ema=ema)
         check_state(model, state)
         model.load_state_dict(state)
@@ -136,46 +108,6 @@ def start_from(
     load_weights(model, path, checkpoint, ema=False, kept=new)
 
 
-def check_model(
-    path: str | Path,
-    checkpoint: dict[str, Any],
-    settings: dict[str, Any],
-    *,
-    more_heads: bool = False,
-) -> None:
-    """Refuse a checkpoint whose model is not the one of a configuration, given as nested settings.
-
-    With ``more_heads`` the configuration may have heads of a task that the checkpoint's model has
-    not. Raises `CheckpointError`, which names the first keys that differ.
-    """
-    defaults = default_arguments()
-    found = defaults | checkpoint["hyper_parameters"]["model"]
-    wanted = defaults | model_arguments(settings)
-    differing = [
-        f"{key} is {found[name]} there and {wanted[name]} in the configuration"
-        for key, name in MODEL_ARGUMENTS.items()
-        if found[name] != wanted[name]
-        and _matters(name, found)
-        and not (more_heads and name in HEADS and wanted[name])
-    ]
-    if differing:
-        more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
-        raise CheckpointError(f"{path} holds another model: {'; '.join(differing[:3])}{more}")
-
-
-def _matters(argument: str, model: dict[str, Any]) -> bool:
-    """Whether a model of the given arguments would be another if this one were."""
-    part = argument.partition("_")[0]
-    if argument in ("answer_keep_prob", "attention_init_scale"):
-        return False  # Only training reads them.
-    if part in ("box", "cell"):
-        # Imports from the PyTorch adaptation have its own heads, whatever its configuration says.
-        return model["loc"] and model["cell_affine"] != "cell"
-    if part == "answer":
-        return model["vqa"]
-    return part != "reconstruct" or model["reconstruct_question"] or argument.endswith("_question")
-
-
 def load_model(path: str | Path, *, ema: bool = True) -> SNMN:
     """The model of a checkpoint, in evaluation mode, from the file alone.
 
@@ -183,7 +115,7 @@ def load_model(path: str | Path, *, ema: bool = True) -> SNMN:
     a checkpoint without one gives its raw weights.
     """
     checkpoint = read_checkpoint(path)
-    with _naming(path):
+    with naming(path):
         model = build_model(**checkpoint["hyper_parameters"]["model"])
     load_weights(model, path, checkpoint, ema=ema)
     return model.eval()

@@ -8,6 +8,8 @@ and the vocabulary files of the original release.
 import difflib
 import re
 
+from snmn.common.errors import UserError
+
 # Index 0 (";") also pads: padded positions are masked by the question's length, never read.
 QUESTION_WORDS = tuple(
     """
@@ -38,7 +40,7 @@ ANSWER_INDEX = {answer: index for index, answer in enumerate(ANSWERS)}
 MODULE_INDEX = {module: index for index, module in enumerate(MODULES)}
 
 
-class UnknownWordError(ValueError):
+class UnknownWordError(UserError):
     """A question contains a word outside the vocabulary; ``nearest`` lists close known ones."""
 
     def __init__(self, word: str):

@@ -1,14 +1,17 @@
 """Which checkpoints training keeps, and how they are written."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 
-from snmn.checkpoints.checkpoint import CheckpointError
+from snmn.checkpoints.checks import CheckpointError
 from snmn.storage.torch_file import write_torch_file
-from snmn.training.nonfinite import newest_checkpoint
+from snmn.storage.whole_files import remove_partials, replacing
+from snmn.training.newest_checkpoint import newest_checkpoint
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -39,3 +42,18 @@ def checkpoint_callbacks(directory: Path, *, every: int) -> list[ModelCheckpoint
         dirpath=directory, filename="{step:08d}", every_n_train_steps=every, save_top_k=-1
     )
     return [best, last, regular]
+
+
+@rank_zero_only
+def keep_checkpoint(source: Path, target: Path) -> None:
+    """Copy a checkpoint, if it is not there already."""
+    if source.resolve() != target.resolve():
+        with replacing(target) as partial:
+            shutil.copyfile(source, partial)
+
+
+@rank_zero_only
+def remove_remains(directory: Path) -> None:
+    """Remove what killed runs had begun to write, --restarts in folders of their own."""
+    for folder in (directory, *directory.glob("seed-*")):
+        remove_partials(folder)

@@ -17,13 +17,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from snmn.checkpoints.checkpoint import check_features, code_version, vocabularies
+from snmn.checkpoints.checkpoint import code_version, vocabularies
+from snmn.checkpoints.checks import check_features
 from snmn.common.boxes import decode_boxes
 from snmn.data.batch import Batch
 from snmn.network.model import SNMNOutput, build_model
 from snmn.training.losses import SNMNLoss, module_entropy
 from snmn.training.metrics import AccuracyByGroup, NamedMeans, PrecisionByGroup, layout_correct
-from snmn.training.nonfinite import LossWatch, check_weights
+from snmn.training.nonfinite_check import LossWatch, check_weights
 from snmn.training.optimiser import TFAdam
 
 # Tells a step's random numbers from those of its batch, which have the same seed.

@@ -9,8 +9,9 @@ import yaml
 
 from config import Config, to_dict
 from snmn import build_model, load_model
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint
-from snmn.checkpoints.published_keys import MODEL_ARGUMENTS, flatten
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.checkpoints.checks import CheckpointError
+from snmn.checkpoints.published_settings import MODEL_ARGUMENTS, flatten
 from snmn.convert import DEFAULTS, build_from_original, main
 
 E, D, K, A = 6, 8, 10, 28  # embedding, LSTM, knowledge base and memory, answers

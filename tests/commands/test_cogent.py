@@ -14,7 +14,7 @@ from clevr_prep.synthetic.fresh_questions import FreshQuestions
 from clevr_prep.synthetic.language.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import COGENT, sample_scene
 from config import load_config, to_dict
-from snmn.checkpoints.published_keys import flatten
+from snmn.checkpoints.published_settings import flatten
 from tests.helpers import tiny_experiment
 from tests.helpers.paths import ROOT
 

@@ -11,7 +11,7 @@ import yaml
 
 from config import Config, ConfigError, check_training, load_config, tasks, to_dict
 from snmn import build_model
-from snmn.checkpoints.published_keys import (
+from snmn.checkpoints.published_settings import (
     MODEL_ARGUMENTS,
     WITHOUT_EFFECT,
     flatten,

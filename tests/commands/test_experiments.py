@@ -11,7 +11,9 @@ import torch
 
 import train
 from config import ConfigError, load_config
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint
+from experiment import build_training_data
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.checkpoints.checks import CheckpointError
 from snmn.common.boxes import box_iou
 from snmn.common.errors import Interrupted
 from snmn.data.data_module import DataError
@@ -139,7 +141,7 @@ class TestJoint:
         root, overrides = tiny
         config, _ = load_config(config_path("joint_scratch"), overrides)
         config.TRAIN.BATCH_SIZE, config.TRAIN.VAL_INTERVAL = 6, 12
-        data = train.build_data(config, seed=0)
+        data = build_training_data(config, seed=0)
         data.setup("fit")
         batches = list(data.train_dataloader())
         assert [batch.task for batch in batches] == ["vqa", "loc"] * 12

@@ -12,7 +12,7 @@ import snmn
 from server.main import create_app
 from server.samples import find_sample, open_sample
 from snmn.checkpoints.bundled import bundled_names, bundled_path
-from snmn.checkpoints.checkpoint import CheckpointError
+from snmn.checkpoints.checks import CheckpointError
 from snmn.common.vocabulary import ANSWERS, MODULES, UnknownWordError, encode
 from snmn.predict import image_features, main
 from tests.helpers.tiny_server import settings

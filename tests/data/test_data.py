@@ -11,7 +11,6 @@ from pytorch_lightning.utilities import move_data_to_device
 
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
-from snmn.common.schedules import staged_limit
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses, StagedPasses
 from snmn.data.data_module import Batch, CLEVRDataModule, DataError
 from snmn.data.imdb import Imdb, ImdbError
@@ -397,12 +396,3 @@ class TestStoredQuestions:
     def test_pickles_small(self, files):
         source = pickle.loads(pickle.dumps(StoredQuestions(Imdb(files[0]))))
         assert len(source.draw(1, 4, np.random.default_rng(0), 0)) == 4
-
-    @pytest.mark.parametrize("bad", [[], [(5, 1)], [(0, 1), (0, 2)], [(0, 0), (9, 1), (5, 2)], -1])
-    def test_bad_schedules(self, bad):
-        with pytest.raises(ValueError, match="a schedule has|a limit is not"):
-            staged_limit(bad)
-
-    def test_yaml_lists_are_schedules(self):
-        limit = staged_limit([[0, 0], [100, 2]])
-        assert [limit.at(s) for s in (0, 99, 100)] == [0, 0, 2]

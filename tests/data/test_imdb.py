@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clevr_prep.clevr.json_stream import JsonArray, JsonStreamError
-from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES, hops, question_type
-from clevr_prep.clevr.question_encoding import ProgramFacts, QuestionEncoder
+from clevr_prep.clevr.programs import REFERRING_TYPES, hops, question_type
 from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.data.build_clevr_imdb import build_imdb, main
 from clevr_prep.data.get_ground_truth_layout import write_layouts
-from snmn.common.vocabulary import ANSWERS, MODULES, UnknownWordError, decode, encode
+from snmn.common.vocabulary import ANSWERS, MODULES, decode, encode
 from snmn.data.imdb import Imdb, ImdbError
-from snmn.data.imdb_writer import ImdbWriter
 from snmn.data.question_sources import EncodedQuestions
 from tests.helpers.paths import ROOT, SHARED
 from tests.helpers.tiny_dataset import image_name, question, write_questions
@@ -237,15 +234,6 @@ def test_unusable_files_are_named(tmp_path, damage):
         Imdb(target)
 
 
-def test_writer_refuses_mixed_layouts(tmp_path):
-    writer = ImdbWriter(question_types=QUESTION_TYPES, max_words=5, max_steps=2)
-    with pytest.raises(ValueError, match="no layout"):
-        writer.add(words=[1], filename="a", question_index=0)
-    writer = ImdbWriter(question_types=QUESTION_TYPES, max_words=5, max_steps=None)
-    with pytest.raises(ValueError, match="has a layout"):
-        writer.add(words=[1], filename="a", question_index=0, layout=[1])
-
-
 REFERRING = [
     {"type": "scene", "inputs": []},
     {"type": "filter_color", "inputs": [0], "side_inputs": ["red"]},
@@ -381,13 +369,6 @@ def test_command_reads_the_folder_of_clevr_ref_from_anywhere(tmp_path):
     assert expected in failed.stderr
 
 
-def test_writer_wants_the_size_of_all_images_or_none(tmp_path):
-    writer = ImdbWriter(question_types=REFERRING_TYPES, max_words=5, max_steps=None)
-    writer.add(words=[1], filename="a", question_index=0, image_size=(4, 5))
-    with pytest.raises(ValueError, match="some images have a size and others have none"):
-        writer.add(words=[1], filename="b", question_index=1)
-
-
 @needs_genuine
 def test_genuine_questions(tmp_path):
     source = GENUINE / "questions/CLEVR_val_questions.json"
@@ -406,89 +387,3 @@ def test_genuine_questions(tmp_path):
         assert imdb.question_types[imdb.question_type[row]] == question_type(entry["program"])
         assert imdb.hops[row] == hops(entry["program"])
         assert [MODULES[i] for i in imdb.layout[row] if i] == layout
-
-
-class TestQuestionEncoder:
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "Is there a cube; what is it?",
-            "is there a CUBE ; what  is\tit ?",
-            "?;",
-            "cube ?big",
-            "cube; ?",
-            "",
-            " there",
-            "a cube,",
-            "a ?",
-        ],
-    )
-    def test_agrees_with_encode(self, text):
-        try:
-            expected = encode(text)
-        except UnknownWordError as error:
-            expected = error.word
-        encoder = QuestionEncoder()
-        for _ in range(2):
-            try:
-                assert encoder(text) == expected
-            except UnknownWordError as error:
-                assert error.word == expected
-
-
-class TestProgramFacts:
-    def test_agrees_with_programs(self):
-        facts = ProgramFacts()
-        for entry in QUESTIONS * 2:
-            assert facts(entry["program"]) == (
-                question_type(entry["program"]),
-                hops(entry["program"]),
-            )
-
-    def test_old_node_names(self):
-        old = [
-            {
-                "type": node["function"],
-                "inputs": node["inputs"],
-                "side_inputs": node["value_inputs"],
-            }
-            for node in QUESTIONS[1]["program"]
-        ]
-        assert ProgramFacts()(old) == ("count", 1)
-
-
-class TestJsonArray:
-    def read(self, tmp_path, text, key="a"):
-        path = tmp_path / "file.json"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return list(JsonArray(path, key))
-
-    @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
-    def test_any_chunk_size_gives_what_json_gives(self, tmp_path, monkeypatch, chunk):
-        monkeypatch.setattr("clevr_prep.clevr.json_stream._CHUNK", chunk)
-        items = [1234, -0.5e3, 'é]},{ \\" ü', {"x": [1, {"a": []}]}, [], None, True, 17]
-        for text in (
-            json.dumps({"info": {"a": [0]}, "a": items, "z": [1]}, ensure_ascii=False),
-            json.dumps({"b": 12, "a": items}, indent=3),
-        ):
-            assert self.read(tmp_path, text) == items
-        assert self.read(tmp_path, '{"a": []}') == []
-
-    def test_position_reaches_the_size(self, tmp_path):
-        path = tmp_path / "file.json"
-        path.write_text(json.dumps({"a": [1, 2, 3]}))
-        array = JsonArray(path, "a")
-        assert list(array) == [1, 2, 3]
-        assert array.position == array.size == path.stat().st_size
-
-    @pytest.mark.parametrize(
-        "text", ["", "[]", '{"a": [1, 2', '{"a": [1 2]}', '{"a": [nope]}', b'{"a": ["\xff"]}', "{"]
-    )
-    def test_broken_json_is_an_error_with_the_file(self, tmp_path, text):
-        with pytest.raises(JsonStreamError, match="file.json is not valid JSON"):
-            self.read(tmp_path, text)
-
-    @pytest.mark.parametrize("text", ["{}", '{"b": [1]}', '{"a": {"a": [1]}}', '{"a": 5}'])
-    def test_a_missing_array_is_an_error(self, tmp_path, text):
-        with pytest.raises(JsonStreamError, match="no array 'a'"):
-            self.read(tmp_path, text)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from clevr_prep.clevr.programs import QUESTION_TYPES
 from snmn.common.vocabulary import MODULE_INDEX, MODULES
-from snmn.evaluation.calibration import reliability, reliability_plot
+from snmn.evaluation.calibration import reliability
 from snmn.evaluation.intervals import wilson_interval
 from snmn.evaluation.scores import FAMILIES, family, score_table, summarise
+from snmn.figures.reliability_plot import reliability_plot
 
 
 class TestWilson:

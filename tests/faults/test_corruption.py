@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint, save_model
+from snmn.checkpoints.checkpoint import read_checkpoint, save_model
+from snmn.checkpoints.checks import CheckpointError
 from snmn.data.feature_store import FeatureStore, FeatureStoreError, FeatureWriter
 from snmn.data.imdb import COLUMNS, Imdb, ImdbError
 from snmn.data.imdb_writer import ImdbWriter

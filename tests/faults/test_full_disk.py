@@ -8,9 +8,9 @@ from clevr_prep.data.get_ground_truth_layout import main as write_layouts
 from clevr_prep.synthetic.__main__ import main as render
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.storage.whole_files import PARTIAL_SUFFIX
-from snmn.training.nonfinite import newest_checkpoint
-from tests.faults.full_disk import fill, small_disk
+from snmn.training.newest_checkpoint import newest_checkpoint
 from tests.faults.test_kills_data import contents
+from tests.helpers.full_disk import fill, small_disk
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_dataset import question, write_questions
 from tests.helpers.tiny_experiment import same_weights, write_experiment

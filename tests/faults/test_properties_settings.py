@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from config import Config, ConfigError, load_config, to_dict
-from snmn.checkpoints.published_keys import WITHOUT_EFFECT, flatten
+from snmn.checkpoints.published_settings import WITHOUT_EFFECT, flatten
 from snmn.common.boxes import box_iou, cut_box, decode_boxes, encode_boxes
 from snmn.storage.typed_settings import all_keys
 

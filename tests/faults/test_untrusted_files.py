@@ -17,10 +17,11 @@ import train
 from clevr_prep.data import convert_legacy_imdb, extract_resnet101_c4, import_features
 from server.engine import Engine
 from snmn import convert, export, predict
-from snmn.checkpoints.checkpoint import CheckpointError, load_model
+from snmn.checkpoints.checkpoint import load_model
+from snmn.checkpoints.checks import CheckpointError
 from snmn.data.imdb import Imdb, ImdbError
-from tests.faults.hostile import bombs, hostile_checkpoints
 from tests.helpers import tiny_server
+from tests.helpers.hostile_files import bombs, hostile_checkpoints
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
 from tests.helpers.tiny_server import write_models

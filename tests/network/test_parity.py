@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from snmn.checkpoints.published_keys import loss_arguments
+from snmn.checkpoints.published_settings import loss_arguments
 from snmn.convert import build_from_adaptation, build_from_original
 from snmn.training.losses import SNMNLoss, l2_regularisation, reconstruction_loss
 from snmn.training.optimiser import TFAdam

@@ -13,8 +13,9 @@ from PIL import Image
 
 from server import questions, samples
 from server.main import create_app
-from server.settings import BUNDLED, SettingError, Settings
+from server.settings import SettingError, Settings
 from snmn.backbones import build_backbone
+from snmn.checkpoints.bundled import BUNDLED
 from snmn.checkpoints.checkpoint import load_model
 from snmn.common.boxes import decode_boxes
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS, encode

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from server.main import create_app
-from server.settings import BUNDLED
+from snmn.checkpoints.bundled import BUNDLED
 from tests.helpers.tiny_server import image_bytes, settings, write_models
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

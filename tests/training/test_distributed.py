@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-import train
 from config import load_config
+from experiment import build_training_data
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses
 from snmn.data.data_module import DataError
@@ -27,6 +27,7 @@ import os, sys
 import torch
 sys.path.insert(0, {str(ROOT)!r})
 import train
+from snmn.training import trainer
 from snmn.training.ema import ExponentialMovingAverage
 
 class KeptAverage(ExponentialMovingAverage):
@@ -34,7 +35,7 @@ class KeptAverage(ExponentialMovingAverage):
         torch.save(self.average, f"{{folder}}/average-{{trainer.global_rank}}.pt")
 
 folder = sys.argv[1]
-train.ExponentialMovingAverage = KeptAverage
+trainer.ExponentialMovingAverage = KeptAverage
 torch.set_num_threads(1)
 train.main(sys.argv[2:])
 """
@@ -124,7 +125,7 @@ def test_a_process_without_anything_to_validate_is_an_error(tiny):
     root, overrides = tiny
     config, _ = load_config(ROOT / "configs" / "mini_vqa_scratch.yaml", overrides)
     config.TEST.BATCH_SIZE = 100
-    data = train.build_data(config, seed=0)
+    data = build_training_data(config, seed=0)
     data.setup("validate")
     data.trainer = SimpleNamespace(global_rank=1, world_size=2)
     with pytest.raises(DataError, match=r"val has fewer batches than .* processes \(2\)"):

@@ -16,8 +16,9 @@ from snmn.common.errors import Interrupted
 from snmn.common.vocabulary import ANSWER_INDEX
 from snmn.data.imdb import Imdb
 from snmn.training.lightning_module import SNMNTraining
-from snmn.training.restarts_file import SeriesError, newest_whole
-from snmn.training.seed_scores import Run, collapse, prior_score, report, summary
+from snmn.training.newest_checkpoint import newest_resumable
+from snmn.training.restarts.comparison import Run, collapse, prior_score, report, summary
+from snmn.training.restarts.record_file import SeriesError
 from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
@@ -142,12 +143,12 @@ def test_a_run_goes_on_from_what_a_kill_has_left(tiny, undisturbed, lost):
 
 
 def test_a_checkpoint_before_the_validation_of_its_step_is_not_gone_on_from(undisturbed):
-    found = newest_whole(undisturbed / "seed-4", updates=1, interval=2)
+    found = newest_resumable(undisturbed / "seed-4", updates=1, interval=2)
     assert found[1]["global_step"] == 4
     early = read_checkpoint(undisturbed / "seed-4" / "step=00000004.ckpt")
     assert list(early["callbacks"]["ScoreHistory"]["scores"]) == [2]
     assert found[0].name != "step=00000004.ckpt"
-    assert newest_whole(undisturbed / "nowhere", updates=1, interval=2) is None
+    assert newest_resumable(undisturbed / "nowhere", updates=1, interval=2) is None
 
 
 def test_ctrl_c_is_gone_on_from_by_the_same_command(tiny, undisturbed, monkeypatch):

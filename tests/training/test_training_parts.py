@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from snmn import build_model, load_model
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint, save_model
+from snmn.checkpoints.checkpoint import read_checkpoint, save_model
+from snmn.checkpoints.checks import CheckpointError
 from snmn.common.vocabulary import MODULE_INDEX, MODULES
 from snmn.export import export
 from snmn.network.model import SNMNOutput

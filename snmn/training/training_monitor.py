@@ -10,7 +10,7 @@ from snmn.common.vocabulary import MODULES
 from snmn.data.batch import Batch
 
 
-class TrainingLog(pl.Callback):
+class TrainingMonitor(pl.Callback):
     """Logs, whenever loggers are due:
 
     - ``modules/step0_Find`` and so on: the mean probability of each module at each step t, over the

@@ -1,7 +1,6 @@
 """A series of runs with different seeds that can be stopped at any moment and gone on with.
 
 The series' folder has restarts.json, which says from the start which seeds and settings it has and
-from snmn.common.errors import UserError
 from then on what became of each finished run, and a folder with checkpoints for each seed.
 """
 
@@ -11,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint
-from snmn.checkpoints.published_keys import flatten
+from snmn.checkpoints.published_settings import flatten
 from snmn.common.errors import UserError
 from snmn.storage.whole_files import replacing
-from snmn.training.seed_scores import Run, ScoreHistory, summary
+from snmn.training.restarts.comparison import Run, summary
+from snmn.training.score_history import saved_scores
 
 
 class SeriesError(UserError):
@@ -90,37 +89,8 @@ def _read_run(entry: dict) -> Run:
     return Run(entry["seed"], entry["folder"], scores, entry["checkpoint"], entry["collapsed"])
 
 
-def newest_whole(folder: Path, *, updates: int, interval: int) -> tuple[Path, dict] | None:
-    """The checkpoint of most steps that a run can go on from as if unbroken, and its content.
-
-    Of an iteration in which a validation is due, only what was saved after it will do. Files that
-    cannot be read are passed over.
-
-    Args:
-        folder: of the run.
-        updates: of an iteration.
-        interval: iterations between validations.
-    """
-    best, most = None, -1
-    for path in sorted(folder.glob("*.ckpt")):
-        try:
-            checkpoint = read_checkpoint(path)
-        except CheckpointError:
-            continue
-        done = checkpoint.get("global_step", 0)
-        due = range(interval, done // updates + 1, interval)
-        if done > most and set(due) <= set(_history(checkpoint)):
-            best, most = (path, checkpoint), done
-    return best
-
-
 def ended_run(seed: int, folder: Path, checkpoint: Mapping[str, Any]) -> Run:
     """The run of a checkpoint that was written at its end."""
     saved = checkpoint["callbacks"].items()
     best = next(state["best_model_path"] for _, state in saved if state.get("monitor"))
-    return Run(seed, str(folder), _history(checkpoint), best)
-
-
-def _history(checkpoint: Mapping[str, Any]) -> dict[int, float]:
-    """The scores of all validations before a checkpoint."""
-    return checkpoint.get("callbacks", {}).get(ScoreHistory.__name__, {}).get("scores", {})
+    return Run(seed, str(folder), saved_scores(checkpoint), best)

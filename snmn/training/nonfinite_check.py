@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from snmn.common.errors import UserError
 from snmn.data.batch import Batch
+from snmn.training.newest_checkpoint import newest_checkpoint
 
 
 class NonFiniteError(UserError):
@@ -51,12 +52,6 @@ def check_weights(model: nn.Module, step: int, folder: Path | None) -> None:
             raise NonFiniteError(
                 f"the weights {name} are not finite after step {step}; {_way_out(folder)}"
             )
-
-
-def newest_checkpoint(folder: Path | None) -> Path | None:
-    """The checkpoint of a folder that was written last."""
-    found = folder.glob("*.ckpt") if folder else ()
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _questions(batch: Batch) -> str:

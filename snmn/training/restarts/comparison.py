@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
 from snmn.common.boxes import IOU_THRESHOLD, box_iou
@@ -37,26 +36,6 @@ class Run:
     def best(self) -> float | None:
         """The best score; None without a validation."""
         return max(self.scores.values(), default=None)
-
-
-class ScoreHistory(pl.Callback):
-    """Keeps val/score of every validation, by step, in checkpoints too."""
-
-    def __init__(self):
-        self.scores: dict[int, float] = {}
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep this validation's."""
-        if "val/score" in trainer.callback_metrics:
-            self.scores[pl_module.iteration] = trainer.callback_metrics["val/score"].item()
-
-    def state_dict(self) -> dict[str, dict[int, float]]:
-        """What a checkpoint keeps of it."""
-        return {"scores": dict(self.scores)}
-
-    def load_state_dict(self, state_dict: dict[str, dict[int, float]]) -> None:
-        """Go on from a checkpoint's."""
-        self.scores.update(state_dict["scores"])
 
 
 def prior_score(imdbs: Mapping[str, Imdb]) -> float:

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 import train
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.checkpoints.checks import CheckpointError
 from snmn.common.errors import INTERRUPTED, Interrupted
 from snmn.data.feature_store import FeatureStoreError
 from snmn.training.lightning_module import SNMNTraining
-from snmn.training.nonfinite import NonFiniteError
+from snmn.training.nonfinite_check import NonFiniteError
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import same_weights, write_experiment
 
@@ -114,7 +115,7 @@ def test_ctrl_c_while_validating_stops_after_the_next_step(tiny, unbroken, monke
 
 
 def command(tiny, name, code):
-    """train.py in a process that first runs ``code``, which can use ``train``."""
+    """train.py in a process that first runs ``code``."""
     program = f"import os, signal, sys; sys.path.insert(0, {str(ROOT)!r}); import train\n{code}\n"
     program += "train.run(train.main, 'train.py')"
     return subprocess.run(
@@ -126,12 +127,13 @@ def command(tiny, name, code):
 
 
 PRESS = """
-step = train.SNMNTraining.training_step
+from snmn.training.lightning_module import SNMNTraining
+step = SNMNTraining.training_step
 def press(module, batch, index):
     for _ in range({times}):
         os.kill(os.getpid(), signal.SIGINT)
     return step(module, batch, index)
-train.SNMNTraining.training_step = press
+SNMNTraining.training_step = press
 """
 
 

@@ -1,0 +1,39 @@
+"""The training module of a checkpoint, for testing what was trained."""
+
+from pathlib import Path
+from typing import Any
+
+from snmn.checkpoints.checkpoint import load_weights, read_checkpoint
+from snmn.checkpoints.checks import CheckpointError, check_features, check_model
+from snmn.checkpoints.published_settings import loss_arguments
+from snmn.data.data_module import CLEVRDataModule
+from snmn.training.lightning_module import SNMNTraining
+
+
+def load_training(
+    path: str | Path, data: CLEVRDataModule, settings: dict[str, Any], *, ema: bool
+) -> SNMNTraining:
+    """The training module of a checkpoint, with averaged or raw weights, for features like its.
+
+    Args:
+        path: of the checkpoint.
+        data: what is tested on; it is set up for that.
+        settings: nested settings with all published keys, whose model the checkpoint must have.
+        ema: whether to take the moving average of the weights.
+
+    Raises CheckpointError.
+    """
+    checkpoint = read_checkpoint(path)
+    check_model(path, checkpoint, settings)
+    data.setup("test")
+    check_features(checkpoint, data.feature_identity())
+    hyper = checkpoint["hyper_parameters"]
+    hyper.setdefault("loss", loss_arguments(settings))  # Converted checkpoints have none.
+    try:
+        training = SNMNTraining(**hyper)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its hyper_parameters are not a training's ({error})"
+        ) from None
+    load_weights(training.model, path, checkpoint, ema=ema)
+    return training

@@ -1,0 +1,37 @@
+"""Which checkpoint of a run's folder is the newest one: to name it, or to go on from it."""
+
+from pathlib import Path
+
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.checkpoints.checks import CheckpointError
+from snmn.training.score_history import saved_scores
+
+
+def newest_checkpoint(folder: Path | None) -> Path | None:
+    """The checkpoint of a folder that was written last; none is read. None without any."""
+    found = folder.glob("*.ckpt") if folder else ()
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def newest_resumable(folder: Path, *, updates: int, interval: int) -> tuple[Path, dict] | None:
+    """The checkpoint of most steps that a run can go on from as if unbroken, and its content.
+
+    Of an iteration in which a validation is due, only what was saved after it will do. Files that
+    cannot be read are passed over.
+
+    Args:
+        folder: of the run.
+        updates: of an iteration.
+        interval: iterations between validations.
+    """
+    best, most = None, -1
+    for path in sorted(folder.glob("*.ckpt")):
+        try:
+            checkpoint = read_checkpoint(path)
+        except CheckpointError:
+            continue
+        done = checkpoint.get("global_step", 0)
+        due = range(interval, done // updates + 1, interval)
+        if done > most and set(due) <= set(saved_scores(checkpoint)):
+            best, most = (path, checkpoint), done
+    return best

@@ -1,0 +1,1 @@
+"""Several runs of one experiment with different seeds: train.py --restarts."""
