@@ -316,6 +316,7 @@ class TestResuming:
             )
             assert rest == whole[step:], step
 
+    @pytest.mark.slow
     def test_with_a_worker_that_reads_ahead(self, files, tmp_path):
         whole = fit(tmp_path, files, 8, num_workers=1, **self.OPTIONS)
         assert whole == fit(tmp_path / "alone", files, 8, **self.OPTIONS)

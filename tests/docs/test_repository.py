@@ -3,6 +3,7 @@
 import ast
 import fnmatch
 import re
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -10,8 +11,14 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from setuptools import find_packages
 
 from tests.helpers.paths import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings it along.
+    import tomli as tomllib
 
 TEXTS = sorted(
     path
@@ -158,7 +165,7 @@ def imported_rooms(path) -> set[str]:
     return rooms
 
 
-def test_the_fast_loop_touches_every_room(pytestconfig):
+def test_the_fast_loop_touches_every_room():
     """Each room is imported by a test file some tests of which are not slow."""
     rooms = {"server"} | {
         f"{package}/{path.parent.name}"
@@ -175,9 +182,33 @@ def test_the_fast_loop_touches_every_room(pytestconfig):
 def has_fast_test(path) -> bool:
     """Has a file a test function without the mark ``slow``?"""
     tree = ast.parse(path.read_text())
-    return any(
+    marks = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
+    return not any(mark.startswith("pytestmark") and "slow" in mark for mark in marks) and any(
         isinstance(node, ast.FunctionDef)
         and node.name.startswith("test_")
         and not any("slow" in ast.unparse(mark) for mark in node.decorator_list)
         for node in tree.body
     )
+
+
+def test_an_installed_package_has_all_its_files():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = find_packages(str(ROOT), include=settings["packages"]["find"]["include"])
+    for package in ("snmn", "clevr_prep", "server"):
+        folder = ROOT / package
+        assert {p.parent for p in folder.rglob("*.py")} == {
+            ROOT / name.replace(".", "/") for name in found if name.split(".")[0] == package
+        }
+    data = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    others = {
+        path
+        for package in ("snmn", "server")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert others - data == set()

@@ -263,6 +263,7 @@ def test_the_keyboard_alone_is_enough(page):
     expect(page.locator("#step-name")).to_contain_text("Step 2")
 
 
+@pytest.mark.slow
 def test_surprises_and_playing(page):
     page.click("#surprise")
     expect(page.locator("#answer")).to_be_visible()

@@ -135,6 +135,7 @@ train.SNMNTraining.training_step = press
 """
 
 
+@pytest.mark.slow
 def test_one_ctrl_c_ends_with_a_sentence_and_a_second_one_at_once(tiny):
     done = command(tiny, "once", PRESS.format(times=1))
     assert done.returncode == INTERRUPTED and "Traceback" not in done.stderr
