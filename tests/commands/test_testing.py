@@ -102,6 +102,7 @@ def tested(experiment):
 
 
 class TestTotals:
+    @pytest.mark.slow
     def test_summary_is_what_a_separate_count_finds(self, tested):
         rows, summary = (
             read_csv(tested / "predictions.csv"),
@@ -200,6 +201,7 @@ class TestFigures:
             with Image.open(tested / "vis" / f"{name}.png") as figure:
                 assert figure.width > 600
 
+    @pytest.mark.slow
     def test_correct_and_incorrect_apart(self, experiment):
         folder = run_test(experiment, "--figures", 40, "--separate", out="separate") / "val"
         verdicts = {

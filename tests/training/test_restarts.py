@@ -39,6 +39,7 @@ def run_training(tiny, name, *more, seed=3):
     return root / "runs" / name
 
 
+@pytest.mark.slow
 def test_the_best_of_several_runs_is_kept(tiny, capsys, monkeypatch):
     step = SNMNTraining.training_step
 
@@ -93,6 +94,7 @@ def check_same(folder, undisturbed):
             torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_kills(tiny, undisturbed):
     folder = tiny[0] / "runs" / "series"
 
@@ -150,6 +152,7 @@ def test_a_checkpoint_before_the_validation_of_its_step_is_not_gone_on_from(undi
     assert newest_whole(undisturbed / "nowhere", updates=1, interval=2) is None
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_gone_on_from_by_the_same_command(tiny, undisturbed, monkeypatch):
     folder, step = tiny[0] / "runs" / "series", SNMNTraining.training_step
     shutil.rmtree(folder, ignore_errors=True)
@@ -227,6 +230,7 @@ def test_restarts_that_cannot_be(tiny, capsys, wrong):
     assert "--restarts" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_options_reach_the_trainer(tiny, monkeypatch):
     seen = {}
 
