@@ -192,6 +192,7 @@ class TestExplain:
             run_test(experiment, "--explain", "TEST.DATA_DIR", tmp_path, out="none")
 
 
+@pytest.mark.slow
 class TestFigures:
     def test_as_many_as_asked_for_of_questions_in_the_csv(self, tested):
         names = sorted(path.stem for path in (tested / "vis").iterdir())
@@ -201,7 +202,6 @@ class TestFigures:
             with Image.open(tested / "vis" / f"{name}.png") as figure:
                 assert figure.width > 600
 
-    @pytest.mark.slow
     def test_correct_and_incorrect_apart(self, experiment):
         folder = run_test(experiment, "--figures", 40, "--separate", out="separate") / "val"
         verdicts = {

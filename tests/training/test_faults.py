@@ -48,6 +48,7 @@ def unbroken(tiny):
     return run_training(tiny, "unbroken")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, STEPS))
 def test_resuming_after_any_step_ends_where_an_unbroken_run_does(tiny, unbroken, step):
     start = unbroken / f"step={step:08d}.ckpt"
