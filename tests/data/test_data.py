@@ -289,6 +289,7 @@ def fit(folder, files, steps, *, resume=None, trainer_options=(), **options):
 class TestResuming:
     OPTIONS = {"batch_size": 6, "questions_per_image": 3}  # 3 steps a pass
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "trainer_options",
         [

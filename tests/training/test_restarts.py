@@ -113,6 +113,7 @@ def test_the_same_command_goes_on_after_kills(tiny, undisturbed):
         check_same(folder, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lost",
     [
