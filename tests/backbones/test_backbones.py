@@ -56,6 +56,7 @@ def test_resnet_equals_torchvision(resnet, weights, images, name, layer):
     assert not features.requires_grad
 
 
+@pytest.mark.slow
 def test_caffe_preprocessing_only_subtracts_the_mean(weights):
     backbone = build_backbone("resnet101_c4", weights=weights, preprocess="caffe")
     image = np.full((32, 48, 3), (10, 20, 30), np.uint8)
@@ -66,6 +67,7 @@ def test_caffe_preprocessing_only_subtracts_the_mean(weights):
     assert backbone.attributes["preprocess"] == "caffe"
 
 
+@pytest.mark.slow
 def test_images_of_other_modes_and_sizes(weights):
     backbone = build_backbone("resnet101_c4", weights=weights)
     colour = Image.new("RGB", (30, 20), (200, 200, 200))
@@ -126,6 +128,7 @@ def test_wrong_weights_files_are_named(tmp_path):
         build_backbone("cellnet", weights=tmp_path / "part.pt")
 
 
+@pytest.mark.slow
 def test_wrong_shapes_are_named(resnet, tmp_path):
     state = {**resnet.state_dict(), "conv1.weight": torch.zeros(64, 3, 3, 3)}
     torch.save(state, tmp_path / "shape.pt")

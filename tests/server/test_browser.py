@@ -25,6 +25,8 @@ FLAGS = """
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 QUESTION = "Is there a big sphere?"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
@@ -263,7 +265,6 @@ def test_the_keyboard_alone_is_enough(page):
     expect(page.locator("#step-name")).to_contain_text("Step 2")
 
 
-@pytest.mark.slow
 def test_surprises_and_playing(page):
     page.click("#surprise")
     expect(page.locator("#answer")).to_be_visible()
