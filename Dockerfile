@@ -13,8 +13,10 @@ ARG TORCH="torch torchvision"
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 
-COPY requirements.txt ./
-RUN pip install ${TORCH} && pip install -r requirements.txt
+# PyTorch alone from its index, which has few other packages and few versions of them.
+COPY requirements.txt constraints.txt ./
+RUN pip install --no-deps --constraint constraints.txt ${TORCH} \
+    && pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY snmn snmn
 COPY clevr_prep clevr_prep

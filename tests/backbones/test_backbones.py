@@ -32,6 +32,7 @@ def images():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, layer", [("resnet101_c4", "layer3"), ("resnet101_c3", "layer2")])
 def test_resnet_equals_torchvision(resnet, weights, images, name, layer):
     backbone = build_backbone(name, weights=weights)
@@ -55,6 +56,7 @@ def test_resnet_equals_torchvision(resnet, weights, images, name, layer):
     assert not features.requires_grad
 
 
+@pytest.mark.slow
 def test_caffe_preprocessing_only_subtracts_the_mean(weights):
     backbone = build_backbone("resnet101_c4", weights=weights, preprocess="caffe")
     image = np.full((32, 48, 3), (10, 20, 30), np.uint8)
@@ -65,6 +67,7 @@ def test_caffe_preprocessing_only_subtracts_the_mean(weights):
     assert backbone.attributes["preprocess"] == "caffe"
 
 
+@pytest.mark.slow
 def test_images_of_other_modes_and_sizes(weights):
     backbone = build_backbone("resnet101_c4", weights=weights)
     colour = Image.new("RGB", (30, 20), (200, 200, 200))
@@ -79,6 +82,7 @@ def test_backbone_stays_in_evaluation_mode(weights):
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
 
+@pytest.mark.slow
 def test_hash_depends_on_the_weights_alone(resnet, weights, tmp_path):
     trunk_only = {k: v for k, v in resnet.state_dict().items() if not k.startswith("fc.")}
     torch.save(trunk_only, tmp_path / "trunk.pt")
@@ -101,6 +105,7 @@ def test_no_weights_to_be_had_names_both_ways_out(monkeypatch):
     assert "\n" not in str(info.value)
 
 
+@pytest.mark.slow
 def test_torchvision_weights_are_used_when_none_are_given(monkeypatch, resnet, weights):
     monkeypatch.setattr(ResNet101_Weights, "get_state_dict", lambda *a, **k: resnet.state_dict())
     given = build_backbone("resnet101_c4", weights=weights).attributes
@@ -123,6 +128,7 @@ def test_wrong_weights_files_are_named(tmp_path):
         build_backbone("cellnet", weights=tmp_path / "part.pt")
 
 
+@pytest.mark.slow
 def test_wrong_shapes_are_named(resnet, tmp_path):
     state = {**resnet.state_dict(), "conv1.weight": torch.zeros(64, 3, 3, 3)}
     torch.save(state, tmp_path / "shape.pt")
@@ -198,6 +204,7 @@ def test_shipped_weights_fit_their_card():
 GENUINE = SHARED / "real_clevr_dev"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GENUINE.is_dir(), reason="the genuine images are not part of the project")
 def test_shipped_weights_see_the_objects_of_genuine_images():
     card = json.loads(WEIGHTS.with_suffix(".json").read_text())

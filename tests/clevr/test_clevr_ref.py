@@ -99,6 +99,7 @@ def test_images_are_those_of_the_scenes_and_none_of_clevr_s(whole):
     assert "bbox" not in plain["objects"][0]
 
 
+@pytest.mark.slow
 def test_workers_do_not_matter(whole, tmp_path):
     build_dataset(tmp_path, COUNTS, SETTINGS, progress=False, workers=2)
     assert contents(tmp_path) == contents(whole)

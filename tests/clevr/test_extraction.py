@@ -157,6 +157,7 @@ def test_compressed_and_bfloat16_features(dataset, weights, tmp_path):
     assert 0 < np.abs(rough - plain).max() < 0.05 * plain.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["made", "genuine"])
 def test_extraction_equals_torchvision(source, resnet, tmp_path):
     if source == "genuine":
@@ -220,6 +221,7 @@ def test_nonsensical_options_are_refused(options):
         main(options)
 
 
+@pytest.mark.slow
 def test_runs_as_a_script_from_any_folder(dataset, weights, tmp_path):
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--backbone", "cellnet", "--weights", str(weights)]

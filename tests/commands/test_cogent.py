@@ -48,6 +48,7 @@ def test_the_second_configuration_changes_the_data_alone():
     assert all("cogent_b" in settings[1][key] for key in differing - {"EXP_NAME"})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*")
 def test_one_model_is_trained_on_a_and_tested_on_both(conditions, monkeypatch):
     drawn, draw = [], FreshQuestions.draw

@@ -80,6 +80,7 @@ def trained(experiment):
     return experiment / "runs" / "tiny"
 
 
+@pytest.mark.slow
 def test_training_leaves_checkpoints_and_logs(trained):
     names = {path.name for path in trained.glob("*.ckpt")}
     assert {"last.ckpt", "step=00000002.ckpt", "step=00000004.ckpt"} <= names
@@ -91,6 +92,7 @@ def test_training_leaves_checkpoints_and_logs(trained):
     assert load_model(trained / "last.ckpt").answer_head is not None
 
 
+@pytest.mark.slow
 def test_testing_agrees_with_validation_and_with_its_csv(experiment, trained):
     done = run("test.py", experiment / "tiny.yaml", trained / "last.ckpt")
     assert done.returncode == 0, done.stderr
@@ -111,6 +113,7 @@ def test_testing_agrees_with_validation_and_with_its_csv(experiment, trained):
         assert row["expected"] == entry["answer"] and row["image"] == entry["image_filename"]
 
 
+@pytest.mark.slow
 def test_fresh_questions_and_several_an_image(experiment):
     scenes = f"{experiment}/scenes/CLEVR_%s_scenes.json"
     fresh = ["TRAIN.FRESH_SCENES_FILE", scenes, "TRAIN.QUESTIONS_PER_IMAGE", "4"]
@@ -120,6 +123,7 @@ def test_fresh_questions_and_several_an_image(experiment):
     assert (experiment / "runs/fresh/last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_resuming_ends_where_an_unbroken_run_does(experiment, trained):
     start = trained / "step=00000002.ckpt"
     load = ["LOAD", "True", "CHECKPOINT_FILENAME", start, "EXP_NAME", "again"]
@@ -132,6 +136,7 @@ def test_resuming_ends_where_an_unbroken_run_does(experiment, trained):
         torch.testing.assert_close(resumed[part], unbroken[part], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -147,6 +152,7 @@ def test_mistakes_end_in_one_sentence(experiment, arguments, message):
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_mistakes_that_a_loaders_process_finds_end_in_one_sentence(experiment):
     fresh = ["TRAIN.FRESH_SCENES_FILE", f"{experiment}/scenes/CLEVR_%s_scenes.json"]
     short = ["MODEL.T_CTRL", "2", "TRAIN.NUM_WORKERS", "1", "IMDB_FILE"]

@@ -85,6 +85,7 @@ def logged(run, name):
     return {int(row["step"]): float(row[name]) for row in rows if row.get(name)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_testing_the_last_checkpoint_gives_what_validation_gave(tiny, trained, capsys, experiment):
     run = trained(experiment)
@@ -154,6 +155,7 @@ class TestJoint:
             assert all(set(visited.tolist()) == set(range(count)) for visited in passes)
             assert passes[0].tolist() != passes[1].tolist()
 
+    @pytest.mark.slow
     def test_each_iteration_makes_two_updates_and_averages_both(self, tiny, monkeypatch):
         updates, iterations = [], []
         update, step = ExponentialMovingAverage.update, SNMNTraining.training_step
@@ -175,6 +177,7 @@ class TestJoint:
         assert checkpoint["global_step"] == 2 * STEPS
         assert sorted(logged(run, "val/score")) == [2, 4]
 
+    @pytest.mark.slow
     def test_schedules_count_iterations(self, tiny):
         options = ["TRAIN.SHARPEN_SCHEDULE_BEGIN", 0, "TRAIN.SHARPEN_SCHEDULE_END", STEPS]
         options += ["TRAIN.SOLVER.WARMUP_ITER", 2, "TRAIN.SOLVER.SCHEDULE", "constant"]
@@ -187,6 +190,7 @@ class TestJoint:
             scales = [sharpen[i] / entropy[i] / 0.1 for i in range(1, STEPS + 1)]
             assert scales == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-4)
 
+    @pytest.mark.slow
     def test_values_of_both_tasks_are_logged_every_so_many_iterations(self, tiny):
         options = ("TRAIN.LOG_INTERVAL", 2, "EXP_NAME", "seldom")
         run = run_training(tiny, "joint_gt_layout", *options)
@@ -206,6 +210,7 @@ class TestJoint:
         first, second = (logged(run, "train/loss_loc") for run in (unbroken, again))
         assert second == {step: value for step, value in first.items() if step > 2}
 
+    @pytest.mark.slow
     def test_stopping_between_its_two_updates_loses_neither(self, tiny, trained, monkeypatch):
         step = SNMNTraining.training_step
 
@@ -237,6 +242,7 @@ def test_features_of_another_kind_are_refused(tiny, trained):
         run_test(tiny, "vqa_gt_layout", path)
 
 
+@pytest.mark.slow
 def test_fresh_questions_and_expressions_whatever_the_workers(tiny):
     scenes = f"{tiny[0]}/scenes_%s.json"
     fresh = ("TRAIN.FRESH_SCENES_FILE", scenes, "TRAIN.FRESH_SCENES_FILE_LOC", scenes)
@@ -272,6 +278,7 @@ def test_starting_from_the_weights_of_another_run(tiny, trained):
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["vqa", "loc"])
 def test_a_joint_model_begins_with_the_weights_of_one_task(tiny, trained, task):
     last = trained(f"{task}_gt_layout") / "last.ckpt"
@@ -315,6 +322,7 @@ def test_splits_that_nobody_knows_the_truth_of_are_predicted(tiny, trained, caps
         run_training(tiny, "loc_scratch", "TEST.SPLIT_LOC", "loc_test")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_its_first_log(tiny):
     run = run_training(tiny, "vqa_scratch", "EXP_NAME", "onward", "TRAIN.MAX_ITER", 2)
     first = read_csv(run / "logs" / "metrics.csv")

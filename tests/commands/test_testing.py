@@ -102,6 +102,7 @@ def tested(experiment):
 
 
 class TestTotals:
+    @pytest.mark.slow
     def test_summary_is_what_a_separate_count_finds(self, tested):
         rows, summary = (
             read_csv(tested / "predictions.csv"),
@@ -191,6 +192,7 @@ class TestExplain:
             run_test(experiment, "--explain", "TEST.DATA_DIR", tmp_path, out="none")
 
 
+@pytest.mark.slow
 class TestFigures:
     def test_as_many_as_asked_for_of_questions_in_the_csv(self, tested):
         names = sorted(path.stem for path in (tested / "vis").iterdir())

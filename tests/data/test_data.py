@@ -288,6 +288,7 @@ def fit(folder, files, steps, *, resume=None, trainer_options=(), **options):
 class TestResuming:
     OPTIONS = {"batch_size": 6, "questions_per_image": 3}  # 3 steps a pass
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "trainer_options",
         [
@@ -315,6 +316,7 @@ class TestResuming:
             )
             assert rest == whole[step:], step
 
+    @pytest.mark.slow
     def test_with_a_worker_that_reads_ahead(self, files, tmp_path):
         whole = fit(tmp_path, files, 8, num_workers=1, **self.OPTIONS)
         assert whole == fit(tmp_path / "alone", files, 8, **self.OPTIONS)

@@ -154,6 +154,7 @@ def test_files_that_are_no_features_are_named(tmp_path, content, reason):
         store.read([1])
 
 
+@pytest.mark.slow
 def test_worker_processes_read_the_files(tmp_path):
     maps = write_npy(tmp_path, range(6))
     store = FeatureStore(tmp_path)

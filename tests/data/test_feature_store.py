@@ -221,6 +221,7 @@ def test_writer_reports_what_it_cannot_write(tmp_path):
         writer.add(make_names(1), make_features(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 20_000])
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_a_full_disk_is_reported_and_whole_shards_stay(tmp_path, room, compression):
@@ -276,6 +277,7 @@ class Rows:
         return self.store.read([i])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_dataloader_workers_read_what_the_parent_reads(tmp_path, method):
     if method not in multiprocessing.get_all_start_methods():

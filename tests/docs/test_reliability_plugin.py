@@ -45,6 +45,7 @@ def run(pytester):
     return run
 
 
+@pytest.mark.slow
 def test_rows_are_written_in_order_of_the_file(run):
     done, rows, text = run("--reliability", "table.md")
     done.assert_outcomes(passed=4, failed=1, skipped=1)
@@ -57,6 +58,7 @@ def test_rows_are_written_in_order_of_the_file(run):
     assert "\n3 faults, caused 5 times and survived 4 times.\n" in text
 
 
+@pytest.mark.slow
 def test_only_rows_of_tests_that_ran_are_replaced(run):
     _, before, _ = run("--reliability", "table.md")
     _, rows, text = run("--reliability", "table.md", "-k", "first", at=0)
@@ -65,6 +67,7 @@ def test_only_rows_of_tests_that_ran_are_replaced(run):
     assert run("--reliability", "table.md", "-k", "skipped", at=0)[2] == text
 
 
+@pytest.mark.slow
 def test_rows_of_tests_that_are_no_more_go(run):
     _, before, _ = run("--reliability", "table.md")
     table = EMPTY.replace(END, before[0].replace("test_second", "test_gone") + f"\n{END}")
@@ -73,11 +76,13 @@ def test_rows_of_tests_that_are_no_more_go(run):
     assert run("--reliability", "table.md", "-k", "first")[1] == [before[1]]
 
 
+@pytest.mark.slow
 def test_a_failure_outside_of_attempts_is_a_fault_not_survived(run):
     _, rows, _ = run("--reliability", "table.md", "-k", "after", after=False)
     assert rows[0].startswith("| Flood | rain | 2 | 1 |")
 
 
+@pytest.mark.slow
 def test_without_the_option_nothing_is_written(run):
     done, _, text = run(at=0)
     done.assert_outcomes(passed=5, skipped=1)

@@ -147,6 +147,7 @@ def test_an_error_of_a_test_is_told_and_not_kept(bundle, monkeypatch):
     assert len(called) == 5
 
 
+@pytest.mark.slow
 def test_a_trained_model_goes_through_test_py(tmp_path):
     overrides = write_experiment(tmp_path)
     config = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
@@ -218,6 +219,7 @@ def test_logs_of_a_run_that_went_on_are_one_curve(tmp_path):
         read_curves(tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_curves_are_a_small_picture_with_a_panel_for_each_experiment(tmp_path):
     runs = []
     for experiment in ("a", "b", "c", "d"):

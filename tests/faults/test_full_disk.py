@@ -36,6 +36,7 @@ def run_out(command, disk, capsys, *, leave, name):
     return after.keys() - before.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("leave", "workers", "name"),
     [(0, "1", "settings.json"), (16384, "1", ".png"), (65536, "1", "CLEVR_val_")]
@@ -52,6 +53,7 @@ def test_rendering(leave, workers, name, tmp_path, capsys, reliability):
         assert contents(disk / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_extraction(tmp_path, capsys, reliability):
     row = reliability("Disk full during extraction", caused=CAUSED, sees=SEES)
     images, weights = write_images(tmp_path / "data"), write_weights(tmp_path / "cellnet.pt")

@@ -64,6 +64,7 @@ def test_extraction_killed_at_any_call(workers, tmp_path, reliability):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["layouts", "imdb"])
 def test_layouts_and_imdb_killed_at_any_call(made, tmp_path, reliability):
     row = reliability(

@@ -57,6 +57,7 @@ def nested(values):
     return result
 
 
+@pytest.mark.slow
 @quick
 @given(values=chosen())
 def test_settings_load_to_what_they_say_or_are_refused_by_name(path, values):

@@ -28,6 +28,7 @@ from tests.helpers.tiny_extraction import extract, write_images, write_weights
 BUSY = "is being written by another process"
 
 
+@pytest.mark.slow
 def test_of_two_extractions_one_refuses_and_the_other_ends_right(tmp_path, capsys, reliability):
     row = reliability(
         "Two extractions into one folder",
@@ -108,6 +109,7 @@ def writers(root: Path) -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", writers(Path()))
 def test_what_another_process_writes_is_refused_until_it_dies(which, dataset, capsys, reliability):
     row = reliability(
@@ -134,6 +136,7 @@ def test_what_another_process_writes_is_refused_until_it_dies(which, dataset, ca
         read()
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_name(tmp_path, reliability):
     row = reliability(
         "Two trainings with the same checkpoints",

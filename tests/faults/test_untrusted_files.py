@@ -95,6 +95,7 @@ def checkpoint_entries(root, overrides):
     }
 
 
+@pytest.mark.slow
 def test_hostile_checkpoints_execute_nothing(tiny, told, tmp_path, reliability):
     row = reliability(
         "Hostile checkpoint",

@@ -102,6 +102,7 @@ def test_the_offset_given_is_that_of_the_best_cell():
     torch.testing.assert_close(output.cell_scores, output.image_attention[:, -1].flatten(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from snmn.network.model import build_model
@@ -87,6 +88,7 @@ def loss_curve(model, steps):
     return torch.tensor(curve)
 
 
+@pytest.mark.slow
 def test_learns_as_with_plain_modules():
     ours, plain = make_model(torch.float64), make_model(torch.float64)
     plain.nmn = PlainNMN(plain.nmn)
@@ -118,6 +120,7 @@ def test_mixed_precision_stays_close():
 # This backend runs what the compiler traced without making machine code of it.
 
 
+@pytest.mark.slow
 def test_compiled_model_is_the_same():
     model, batch = make_model(), make_batch(torch.float32)
     compiled = torch.compile(model, backend="aot_eager")

@@ -25,6 +25,8 @@ FLAGS = """
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 QUESTION = "Is there a big sphere?"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):

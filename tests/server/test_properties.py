@@ -79,6 +79,7 @@ def requests(draw, document):
     return method, path, options, operation
 
 
+@pytest.mark.slow
 def test_every_answer_is_one_that_the_document_names(client, reliability):
     row = reliability(
         "Demo: requests of any making",

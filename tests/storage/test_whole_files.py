@@ -47,6 +47,7 @@ def test_remains_of_a_killed_program_are_overwritten(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_the_package_loads_the_model_only_when_asked():
     code = "import sys, snmn, snmn.data.imdb, snmn.data.feature_store; "
     code += "assert 'torch' not in sys.modules; "

@@ -99,6 +99,7 @@ def test_no_answer_can_be_guessed(stream):
         assert share <= ceiling(kind), kind
 
 
+@pytest.mark.slow
 def test_balance_without_a_running_balance():
     rng = np.random.default_rng(1)
     questions = []

@@ -206,6 +206,7 @@ def test_genuine_objects_lie_under_our_masks():
     assert hits / total > 0.97
 
 
+@pytest.mark.slow
 @needs_real
 def test_close_to_genuine_images(tmp_path):
     scenes = json.loads((REAL / "scenes" / "CLEVR_val_scenes.json").read_text())

@@ -90,6 +90,7 @@ def test_splits_and_images_differ(whole):
     assert len({json.dumps(s) for s in scenes}) == sum(COUNTS.values())
 
 
+@pytest.mark.slow
 def test_workers_do_not_matter(whole, tmp_path):
     build(tmp_path, workers=2)
     assert contents(tmp_path) == contents(whole)
@@ -116,6 +117,7 @@ def test_interrupted_run_goes_on(whole, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*" + PARTIAL_SUFFIX))
 
 
+@pytest.mark.slow
 def test_failing_worker_is_reported(tmp_path):
     build(tmp_path, {"train": 5})
     folder = tmp_path / "images" / "train"

@@ -74,6 +74,7 @@ def columns(folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["vqa_gt_layout", "joint_scratch"])
 def test_two_processes_train_as_one_with_twice_the_batch(tiny, experiment):
     one, _ = run(tiny, experiment, f"{experiment}-one", "TRAIN.BATCH_SIZE", "8")

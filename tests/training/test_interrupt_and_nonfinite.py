@@ -49,6 +49,7 @@ def unbroken(tiny):
     return run_training(tiny, "unbroken")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, STEPS))
 def test_resuming_after_any_step_ends_where_an_unbroken_run_does(tiny, unbroken, step):
     start = unbroken / f"step={step:08d}.ckpt"
@@ -137,6 +138,7 @@ SNMNTraining.training_step = press
 """
 
 
+@pytest.mark.slow
 def test_one_ctrl_c_ends_with_a_sentence_and_a_second_one_at_once(tiny):
     done = command(tiny, "once", PRESS.format(times=1))
     assert done.returncode == INTERRUPTED and "Traceback" not in done.stderr

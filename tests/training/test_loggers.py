@@ -99,6 +99,7 @@ def records(log):
     return payload
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline(tiny, capsys, monkeypatch):
     for variable in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(variable, str(tiny[0] / variable))

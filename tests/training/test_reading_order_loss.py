@@ -122,6 +122,7 @@ def test_steps_without_an_order():
     assert next_read(("_Filter", "_Find")) == (NOBODY, NOBODY)
 
 
+@pytest.mark.slow
 def test_training_brings_steps_to_their_words():
     torch.manual_seed(0)
     sizes = dict.fromkeys(("embed_dim", "lstm_dim", "kb_dim", "memory_dim"), 16)

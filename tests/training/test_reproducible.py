@@ -65,6 +65,7 @@ def files(folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vqa", "loc"])
 def test_data(both, kind):
     first, second = (files(folder / kind) for folder in both)
@@ -72,6 +73,7 @@ def test_data(both, kind):
     assert first == second
 
 
+@pytest.mark.slow
 def test_training(both):
     first, second = (read_checkpoint(folder / "runs" / "run" / "last.ckpt") for folder in both)
     assert first["global_step"] == 8  # Two updates an iteration.
@@ -79,6 +81,7 @@ def test_training(both):
         torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_testing(both):
     first, second = (files(folder / "results") for folder in both)
     assert {Path(name).name for name in first} >= {"predictions.csv", "summary.json"}

@@ -40,6 +40,7 @@ def run_training(tiny, name, *more, seed=3):
     return root / "runs" / name
 
 
+@pytest.mark.slow
 def test_the_best_of_several_runs_is_kept(tiny, capsys, monkeypatch):
     step = SNMNTraining.training_step
 
@@ -94,6 +95,7 @@ def check_same(folder, undisturbed):
             torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_kills(tiny, undisturbed):
     folder = tiny[0] / "runs" / "series"
 
@@ -112,6 +114,7 @@ def test_the_same_command_goes_on_after_kills(tiny, undisturbed):
         check_same(folder, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lost",
     [
@@ -151,6 +154,7 @@ def test_a_checkpoint_before_the_validation_of_its_step_is_not_gone_on_from(undi
     assert newest_resumable(undisturbed / "nowhere", updates=1, interval=2) is None
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_gone_on_from_by_the_same_command(tiny, undisturbed, monkeypatch):
     folder, step = tiny[0] / "runs" / "series", SNMNTraining.training_step
     shutil.rmtree(folder, ignore_errors=True)
@@ -228,6 +232,7 @@ def test_restarts_that_cannot_be(tiny, capsys, wrong):
     assert "--restarts" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_options_reach_the_trainer(tiny, monkeypatch):
     seen = {}
 

@@ -320,6 +320,7 @@ def test_wrong_features_are_named():
         model(question, length, features[:1].expand(3, -1, -1, -1))
 
 
+@pytest.mark.slow
 def test_a_handful_of_questions_is_overfitted():
     torch.manual_seed(0)
     sizes = {"embed_dim": 16, "lstm_dim": 32, "kb_dim": 32, "memory_dim": 32}
