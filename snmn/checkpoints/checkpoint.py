@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from snmn.checkpoints.content_check import PREFIX, check_content, check_state, check_trained
+from snmn.checkpoints.earlier_files import describe_earlier
 from snmn.checkpoints.published_keys import MODEL_ARGUMENTS, model_arguments
 from snmn.common.errors import UserError
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
@@ -69,13 +70,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read and check a checkpoint. Raises `CheckpointError`, which names the file."""
     try:
         checkpoint = read_torch_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except TorchFileError as error:
+    except (FileNotFoundError, TorchFileError) as error:
+        _refuse_earlier(path)
+        if isinstance(error, FileNotFoundError):
+            raise CheckpointError(f"{path}: no such checkpoint") from None
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
     hyper = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     known = isinstance(hyper, dict) and "model" in hyper
     if not known:
+        _refuse_earlier(path)
         raise CheckpointError(
             f"{path}: not a checkpoint of this project; "
             "those of earlier codebases are converted with python -m snmn.convert"
@@ -85,6 +88,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     with _naming(path):
         check_content(checkpoint)
     return checkpoint
+
+
+def _refuse_earlier(path: str | Path) -> None:
+    """Raise CheckpointError, with the way out, for weights of the earlier codebases."""
+    found = describe_earlier(path)
+    if found:
+        raise CheckpointError(
+            f"{path} is {found}: make a checkpoint of this project of it with "
+            f"python -m snmn.convert {path} CONFIG.yaml OUT.ckpt"
+        )
 
 
 @contextmanager
