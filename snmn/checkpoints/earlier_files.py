@@ -13,7 +13,12 @@ import numpy as np
 from torch import Tensor
 
 from snmn.common.errors import shown
-from snmn.storage.torch_file import TorchFileError, is_torch_file, read_foreign_torch_file
+from snmn.storage.torch_file import (
+    TorchFileError,
+    is_torch_file,
+    read_foreign_torch_file,
+    record_names,
+)
 
 # The adaptation keeps the model that it trains and the moving average of its weights.
 ONLINE, OFFLINE = "online_model.", "offline_model."
@@ -42,10 +47,7 @@ def _is_table(path: Path) -> bool:
 
 def is_npz(path: Path) -> bool:
     """Whether a file is an archive of arrays."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    names = record_names(path)
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
@@ -59,7 +61,7 @@ def describe_earlier(path: str | Path) -> str | None:
             return "an .npz of arrays"
         if is_torch_file(path) and is_adaptation(read_foreign_torch_file(path)):
             return "a checkpoint of the PyTorch adaptation"
-    except (OSError, TorchFileError, zipfile.BadZipFile):
+    except (OSError, TorchFileError):
         pass
     return None
 

@@ -65,13 +65,18 @@ def is_torch_file(path: str | Path) -> bool:
         start = file.read(len(_OLD_MAGIC))
     if start == _OLD_MAGIC:
         return True
-    if not start.startswith(_ARCHIVE_MAGIC):
-        return False
+    return start.startswith(_ARCHIVE_MAGIC) and bool(_pickles(record_names(path)))
+
+
+def record_names(path: str | Path) -> list[str]:
+    """Names of the records of a zip archive; none of any other file. Raises OSError."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return bool(_pickles(archive))
-    except zipfile.BadZipFile:
-        return False
+            return archive.namelist()
+    except OSError:
+        raise
+    except Exception:  # A damaged archive fails in many ways.
+        return []
 
 
 def _read(path: str | Path, check_name: Callable[[str], None]) -> Any:
@@ -95,9 +100,9 @@ def _read(path: str | Path, check_name: Callable[[str], None]) -> Any:
         raise TorchFileError(reason) from None
 
 
-def _pickles(archive: zipfile.ZipFile) -> list[str]:
+def _pickles(names: list[str]) -> list[str]:
     """Names of the records that hold a pickle of an archive's values; torch writes one."""
-    return [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    return [name for name in names if name.endswith("/data.pkl")]
 
 
 def _read_archive(path: Path, check_name: Callable[[str], None]) -> Any:
@@ -107,7 +112,7 @@ def _read_archive(path: Path, check_name: Callable[[str], None]) -> Any:
             raise ValueError("unpacks to more than it is")
         if archive.testzip() is not None:
             raise ValueError("a checksum is wrong")
-        (name,) = _pickles(archive)
+        (name,) = _pickles(archive.namelist())
         if archive.getinfo(name).file_size > LARGEST_PICKLE:
             raise ValueError("too large a pickle")
         folder = name.removesuffix("data.pkl")
