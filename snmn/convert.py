@@ -2,12 +2,15 @@
 
     python -m snmn.convert WEIGHTS CONFIG.yaml OUT.ckpt
 
-WEIGHTS is a Lightning checkpoint of the PyTorch adaptation (``.ckpt``), a TensorFlow 1 snapshot
-of the original (its path without extension; needs the tensorflow package), or an ``.npz`` with
-one array per TensorFlow variable, named as in the graph. Layers are recognised by role: by their
-name where the two codebases fix it, otherwise by their shape. What can be seen in the weights
-(widths, steps, the original's heads) comes from there, everything else from the yaml, or from the
-defaults of the two codebases where it says nothing.
+WEIGHTS is a Lightning checkpoint of the PyTorch adaptation, a TensorFlow 1 snapshot of the original
+(any of its files, or their common beginning; needs the tensorflow package), or an ``.npz`` with one
+array per TensorFlow variable, named as in the graph; which of them is told by its content. Layers
+are recognised by role: by their name where the two codebases fix it, otherwise by their shape.
+Every variable is used, or known to have no use in a trained model, or else named in an error. What
+can be seen in the weights (widths, steps, the original's heads) comes from there, everything else
+from the yaml, or from the defaults of the two codebases where it says nothing. The word embedding
+of a run with USE_FIXED_WORD_EMBED, which snapshots do not hold, is read from its
+FIXED_WORD_EMBED_FILE.
 """
 
 import argparse
@@ -21,14 +24,23 @@ import torch
 from torch import Tensor
 
 from snmn.checkpoints.checkpoint import save_model
-from snmn.checkpoints.checks import check_state
+from snmn.checkpoints.checks import PREFIX, check_content, check_state
+from snmn.checkpoints.earlier_files import (
+    OFFLINE,
+    ONLINE,
+    is_npz,
+    read_adaptation,
+    read_npz,
+    read_snapshot,
+    snapshot_prefix,
+)
 from snmn.checkpoints.from_adaptation import adaptation_arguments, adaptation_state
-from snmn.checkpoints.from_original import original_arguments, original_state
+from snmn.checkpoints.from_original import EMBEDDING, original_arguments, original_state
 from snmn.checkpoints.published_settings import flatten, model_arguments
 from snmn.common.errors import UserError, shown
 from snmn.network.model import SNMN, build_model
-from snmn.network.model_arguments import check_arguments
-from snmn.storage.torch_file import TorchFileError, read_torch_file
+from snmn.storage.npy_file import ArrayFileError, read_array
+from snmn.storage.torch_file import TorchFileError, is_torch_file
 from snmn.storage.typed_settings import read_yaml
 
 Weights = Mapping[str, Tensor]
@@ -40,62 +52,101 @@ class ConversionError(UserError):
 
 # Where the default of both codebases is not that of `build_model`.
 DEFAULTS = {"validate_modules": True}
+_AVERAGE = re.compile(r"(.+)/ExponentialMovingAverage")
+# What TensorFlow 1 saves of training: steps, and the slots of optimisers and of moving averages.
+_WITHOUT_USE = re.compile(
+    r"(.+/)?(global_step|beta[12]_power)(_\d+)?"
+    r"|.+/(Adam|Momentum|RMSProp|Adagrad|Adadelta)(_\d+)?"
+    r"|.+/ExponentialMovingAverage/(biased|local_step)"
+    r"|_CHECKPOINTABLE_OBJECT_GRAPH|save_counter"
+)
 
 
 def build_from_original(variables: Weights, settings: dict) -> SNMN:
-    """A model of ours from TensorFlow variables by name and the original's settings."""
+    """A model of ours from TensorFlow variables by name and the original's settings.
+
+    The word embedding may be missing where the settings name the file of a fixed one.
+    """
+    flat = flatten(settings)
+    fixed = bool(flat.get("USE_FIXED_WORD_EMBED"))
+    if fixed and EMBEDDING not in variables:
+        variables = {**variables, EMBEDDING: _read_embedding(flat)}
     arguments = DEFAULTS | model_arguments(settings) | original_arguments(variables)
-    return _build(arguments, original_state(variables, arguments))
+    return _build(arguments, original_state(variables, arguments), fixed)
 
 
 def build_from_adaptation(weights: Weights, settings: dict) -> SNMN:
     """A model of ours from one of the adaptation's two models (names without its prefix)."""
+    flat = flatten(settings)
     arguments = DEFAULTS | model_arguments(settings) | adaptation_arguments(weights)
     # Its weights always have both heads; those that are used are the ones asked for.
-    dataset = flatten(settings).get("DATASET")
+    dataset = flat.get("DATASET")
     arguments |= {task: True for task in ("vqa", "loc") if dataset in (task, "joint")}
-    return _build(arguments, adaptation_state(weights, arguments))
+    state = adaptation_state(weights, arguments)
+    return _build(arguments, state, bool(flat.get("USE_FIXED_WORD_EMBED")))
 
 
-def _build(arguments: dict, state: dict[str, Tensor]) -> SNMN:
-    check_arguments(arguments)
+def _read_embedding(flat: dict) -> Tensor:
+    """The word embedding of FIXED_WORD_EMBED_FILE."""
+    path = str(flat.get("FIXED_WORD_EMBED_FILE") or "")
+    if not path:
+        raise ValueError(
+            "with USE_FIXED_WORD_EMBED the weights hold no word embedding: name its file as "
+            "FIXED_WORD_EMBED_FILE in the configuration"
+        )
+    try:
+        return torch.from_numpy(read_array(path).astype(np.float32))
+    except (ArrayFileError, ValueError) as error:
+        raise ValueError(f"FIXED_WORD_EMBED_FILE: {path} {error}") from None
+
+
+def _build(arguments: dict, state: dict[str, Tensor], fixed_embedding: bool) -> SNMN:
+    if fixed_embedding:
+        arguments["fixed_embedding"] = state["question_encoder.embedding"]
+    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    # Before anything of such sizes is built.
+    prefixed = {PREFIX + name: tensor for name, tensor in state.items()}
+    check_content({"state_dict": prefixed, "hyper_parameters": {"model": arguments}})
     model = build_model(**arguments)
     check_state(model, state)
-    model.load_state_dict({name: tensor.contiguous() for name, tensor in state.items()})
+    model.load_state_dict(state)
     model.build_arguments = arguments
     return model
 
 
-def read_variables(path: Path) -> dict[str, Tensor]:
-    """All TensorFlow variables of a snapshot or of its ``.npz`` copy, as float tensors."""
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]).float() for name in arrays.files}
-    try:
-        import tensorflow as tf
-    except ImportError:
-        raise SystemExit(
-            f"{path} is taken for a TensorFlow snapshot, which needs the tensorflow package: "
-            "install it, or save the variables as an .npz where it is installed"
-        ) from None
-    reader = tf.train.load_checkpoint(str(path))
-    return {
-        name: torch.from_numpy(np.asarray(reader.get_tensor(name))).float()
-        for name in reader.get_variable_to_shape_map()
-    }
+def split_averages(
+    variables: Mapping[str, np.ndarray], *, fixed_embedding: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Raw weights, and their moving averages if there are any (TF: .../ExponentialMovingAverage).
 
-
-def split_averages(variables: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """Raw weights, and their moving averages if all of them are there (TF: .../EMA names)."""
-    averages = {}
-    raw = {}
+    An embedding that is not trained has no average, and is its own. Raises ValueError, which names
+    it, for a variable that is none of the model and not known to be without use, and for averages
+    of some weights alone.
+    """
+    raw, averages = {}, {}
     for name, value in variables.items():
-        average = re.fullmatch(r"(.+)/ExponentialMovingAverage", name)
+        average = _AVERAGE.fullmatch(name)
         if average:
-            averages[average[1]] = value
-        elif name.startswith("model/") and not re.search(r"/Adam(_\d+)?$", name):
-            raw[name] = value
-    return raw, averages if averages.keys() >= raw.keys() else None
+            averages[average[1]] = _tensor(name, value)
+        elif _WITHOUT_USE.fullmatch(name):
+            continue
+        elif name.startswith("model/"):
+            raw[name] = _tensor(name, value)
+        else:
+            raise ValueError(f"nothing is known of its variable {shown(name)}")
+    if averages and fixed_embedding and EMBEDDING in raw:
+        averages.setdefault(EMBEDDING, raw[EMBEDDING])
+    for name in [*raw, *averages] if averages else ():
+        if name not in raw or name not in averages:
+            there = "a moving average alone" if name in averages else "no moving average"
+            raise ValueError(f"its variable {shown(name)} has {there}, unlike others")
+    return raw, averages or None
+
+
+def _tensor(name: str, array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"its variable {shown(name)} holds no numbers")
+    return torch.from_numpy(array.astype(np.float32))
 
 
 def convert(weights: Path, settings: dict, out: Path) -> str:
@@ -112,7 +163,7 @@ def convert(weights: Path, settings: dict, out: Path) -> str:
     except KeyError as error:
         raise ConversionError(f"{weights}: the weights have no {shown(error)}") from None
     except ValueError as error:
-        raise ConversionError(f"{weights}: {shown(error)}") from None
+        raise ConversionError(f"{weights}: {' '.join(str(error).split())}") from None
     except Exception as error:  # Weights of something else do not fit in any of many ways.
         reason = f"{type(error).__name__}: {shown(error)}"
         raise ConversionError(f"{weights}: not the weights of such a model ({reason})") from None
@@ -124,22 +175,36 @@ def convert(weights: Path, settings: dict, out: Path) -> str:
 
 def read_models(weights: Path, settings: dict) -> tuple[SNMN, SNMN | None]:
     """The model of a file of weights, and the one of their moving average if it is there."""
-    averaged = None
-    if weights.suffix == ".ckpt":
-        state = read_torch_file(weights)
-        state = state.get("state_dict", state)
-        parts = {
-            prefix: {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            for prefix in ("online_model.", "offline_model.")
-        }
-        raw = build_from_adaptation(parts["online_model."], settings)
-        if parts["offline_model."]:
-            averaged = build_from_adaptation(parts["offline_model."], settings)
-    else:
-        variables, averages = split_averages(read_variables(weights))
-        raw = build_from_original(variables, settings)
+    prefix = snapshot_prefix(weights)
+    if prefix or is_npz(weights):
+        variables = read_snapshot(prefix) if prefix else read_npz(weights)
+        fixed = bool(flatten(settings).get("USE_FIXED_WORD_EMBED"))
+        raw, averages = split_averages(variables, fixed_embedding=fixed)
         averaged = build_from_original(averages, settings) if averages else None
-    return raw, averaged
+        return build_from_original(raw, settings), averaged
+    if not is_torch_file(weights):
+        raise ValueError(
+            "neither a checkpoint of the PyTorch adaptation, nor a TensorFlow snapshot, nor an "
+            ".npz of its variables"
+        )
+    raw, averages = split_models(read_adaptation(weights))
+    averaged = build_from_adaptation(averages, settings) if averages else None
+    return build_from_adaptation(raw, settings), averaged
+
+
+def split_models(state: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Weights of the adaptation's model and of its moving average, if it is there, by bare name.
+
+    Weights without a prefix are those of one model. Raises ValueError for any of another.
+    """
+    parts = {ONLINE: {}, OFFLINE: {}}
+    bare = not any(name.startswith((ONLINE, OFFLINE)) for name in state)
+    for name, value in state.items():
+        prefix = next((prefix for prefix in parts if name.startswith(prefix)), None)
+        if prefix is None and not bare:
+            raise ValueError(f"nothing is known of its weights {shown(name)}")
+        parts[prefix or ONLINE][name.removeprefix(prefix or "")] = value
+    return parts[ONLINE], parts[OFFLINE] or None
 
 
 def read_settings(path: Path) -> dict:
@@ -157,7 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("weights", type=Path, help=".ckpt, .npz or TensorFlow snapshot")
+    parser.add_argument("weights", type=Path, help="checkpoint, snapshot or .npz")
     parser.add_argument("config", type=Path, help="yaml file of the run that made the weights")
     parser.add_argument("out", type=Path, help="checkpoint to write")
     given = parser.parse_args(arguments)

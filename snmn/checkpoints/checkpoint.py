@@ -6,10 +6,11 @@ A checkpoint is a Lightning ``.ckpt``: ``state_dict`` holds the raw weights with
 word lists. Those that training writes also have the whole configuration
 (``hyper_parameters["config"]``), what the features were made with (``features``: backbone, hash of
 its weights, preprocessing, image size) and by which commit of the code (``code_version``). A
-checkpoint is read with ``weights_only``: opening a stranger's file runs none of its code.
+checkpoint is read as weights and plain values alone: a stranger's file runs none of its code.
 """
 
 import functools
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from snmn.checkpoints.checks import (
     check_state,
     naming,
 )
+from snmn.checkpoints.earlier_files import describe_earlier
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 from snmn.network.model import SNMN, build_model
 from snmn.network.model_arguments import default_arguments
@@ -56,13 +58,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read and check a checkpoint. Raises `CheckpointError`, which names the file."""
     try:
         checkpoint = read_torch_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except TorchFileError as error:
+    except (FileNotFoundError, TorchFileError) as error:
+        _refuse_earlier(path)
+        if isinstance(error, FileNotFoundError):
+            raise CheckpointError(f"{path}: no such checkpoint") from None
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
     hyper = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     known = isinstance(hyper, dict) and "model" in hyper
     if not known:
+        _refuse_earlier(path)
         raise CheckpointError(
             f"{path}: not a checkpoint of this project; "
             "those of earlier codebases are converted with python -m snmn.convert"
@@ -72,6 +76,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     with naming(path):
         check_content(checkpoint)
     return checkpoint
+
+
+def _refuse_earlier(path: str | Path) -> None:
+    """Raise CheckpointError, with the way out, for weights of the earlier codebases."""
+    found = describe_earlier(path)
+    if found:
+        raise CheckpointError(
+            f"{path} is {found}: make a checkpoint of this project of it with "
+            f"python -m snmn.convert {shlex.quote(str(path))} CONFIG.yaml OUT.ckpt"
+        )
 
 
 def load_weights(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from snmn.checkpoints.used_weights import UsedWeights
 from snmn.network.lstm import FORGET_BIAS
 
 Weights = Mapping[str, Tensor]
@@ -26,32 +27,39 @@ MODULE_LAYERS = {
     "describetwo_mem": "_DescribeTwo.memory",
 }
 _STEP = re.compile(r"controller\.position_aware\.\d+\.weight")
+# It builds both heads whatever it trains, and a projection that nothing goes through.
+_WITHOUT_USE = ("controller.shared_control_proj.",)
+_HEADS = {"vqa": ("output_unit.",), "loc": ("output_loc_aff_", "loc_conv.")}
 
 
 def adaptation_arguments(weights: Weights) -> dict:
     """Arguments of `snmn.build_model` that the weights' names and shapes give away.
 
     The adaptation has no other localisation heads than the per-cell affine and the fully
-    convolutional offsets, whatever its configuration says.
+    convolutional offsets, and no reconstruction, whatever its configuration says.
     """
     if "q_embed.weight" not in weights:
         raise ValueError("the weights have no 'q_embed.weight': not a model of the adaptation?")
     words, embed_dim = weights["q_embed.weight"].shape
     control_dim = len(weights["init_ctrl"])
     lstm_dim = weights["controller.control_question.weight"].shape[0]
+    memory_dim = weights["nmn.describeone_mem.weight"].shape[0]
+    hidden_dim, answer_dim = weights["output_unit.0.weight"].shape
     arguments = {
         "num_words": words,
         "embed_dim": embed_dim,
         "lstm_dim": lstm_dim,
         "kb_dim": weights["kb_process.0.weight"].shape[0],
-        "memory_dim": weights["nmn.describeone_mem.weight"].shape[0],
+        "memory_dim": memory_dim,
         "num_steps": sum(bool(_STEP.fullmatch(name)) for name in weights),
         "linear_module_weights": "controller.module_fc.2.weight" not in weights,
         "mlp_module_weights_bias": "controller.module_fc.2.bias" in weights,
-        "answer_hidden_dim": weights["output_unit.0.weight"].shape[0],
+        "answer_hidden_dim": hidden_dim,
+        "answer_use_question": answer_dim != memory_dim,
         "cell_affine": "cell",
         "box_convolutional": True,
         "box_use_question": False,
+        "reconstruct_question": False,
     }
     if lstm_dim != embed_dim:
         arguments["use_word_embed"] = control_dim == embed_dim
@@ -59,7 +67,11 @@ def adaptation_arguments(weights: Weights) -> dict:
 
 
 def adaptation_state(weights: Weights, arguments: dict) -> dict[str, Tensor]:
-    """Our state dict from one of the adaptation's models."""
+    """Our state dict from one of the adaptation's models; ``arguments`` are those of ours.
+
+    Raises KeyError for a weight that is missing, ValueError for one of no known use.
+    """
+    weights = UsedWeights(weights)
     state = {
         "question_encoder.embedding": weights["q_embed.weight"],
         "controller.initial_control": weights["init_ctrl"],
@@ -88,14 +100,20 @@ def adaptation_state(weights: Weights, arguments: dict) -> dict[str, Tensor]:
     else:
         layers["controller.module_fc.0"] = "controller.module_score.0"
         layers["controller.module_fc.2"] = "controller.module_score.2"
+    without_use = _WITHOUT_USE
     if arguments.get("vqa", True):
         layers |= {"output_unit.0": "answer_head.hidden", "output_unit.3": "answer_head.output"}
+    else:
+        without_use += _HEADS["vqa"]
     if arguments.get("loc"):
         layers["loc_conv"] = "box_offsets.offset"
         state["cell_scores.weight"] = weights["output_loc_aff_w"].flatten()
         state["cell_scores.bias"] = weights["output_loc_aff_b"].flatten()
+    else:
+        without_use += _HEADS["loc"]
     for theirs, ours in layers.items():
         state.update(_dense(weights, theirs, ours))
+    weights.check(without_use=without_use)
     return state
 
 

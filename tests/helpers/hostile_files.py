@@ -3,6 +3,7 @@
 What they run makes the file ``marker``, so that a test can see whether it ran.
 """
 
+import functools
 import io
 import os
 import pickle
@@ -46,6 +47,9 @@ def bombs(marker: Path) -> dict[str, object]:
         "subprocess": Bomb(subprocess.call, ["touch", str(marker)]),
         "in the state of an object": LateBomb(Bomb(os.system, touch)),
         "as a key": {Bomb(os.system, touch): 1},
+        "under a class as key": {subprocess.Popen: Bomb(os.system, touch)},
+        "eval": Bomb(eval, f"__import__('os').system({touch!r})"),
+        "call of a made object": Bomb(functools.partial(os.system, touch)),
     }
 
 
@@ -63,6 +67,7 @@ def hostile_checkpoints(good: dict, marker: Path) -> dict[str, tuple[bytes, Call
     content = good | {"callbacks": bomb}
     old = _torch_bytes(content, _use_new_zipfile_serialization=False)
     found["old torch file"] = old, _torch_load
+    found["torch file of protocol 4"] = _torch_bytes(content, pickle_protocol=4), _torch_load
     found["text pickle"] = pickle.dumps(content, protocol=0), pickle.loads
     found["bomb before the weights"] = _torch_bytes({"a": bomb} | good), _torch_load
     found["bomb in the hyper-parameters"] = (

@@ -54,9 +54,12 @@ class Golden:
         features = np.maximum(np.random.RandomState(1).randn(4, 14, 14, 1024), 0)
         self.features = torch.from_numpy(features.astype(np.float32))
 
-    def weights(self):
+    def shapes(self):
+        return json.loads(str(self.arrays["shapes"]))
+
+    def weights(self, shapes):
         weights = {}
-        for name, shape in json.loads(str(self.arrays["shapes"])).items():
+        for name, shape in shapes.items():
             random = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)
             if len(shape) >= 2:
                 fan = np.prod(shape[:-1] if self.is_original else shape[1:])
@@ -66,11 +69,14 @@ class Golden:
             weights[name] = torch.from_numpy(np.asarray(value, dtype=np.float32))
         return weights
 
-    def model(self):
-        weights = self.weights()
+    def prefix(self):
+        return "" if self.is_original else str(self.arrays["weights"]) + "_model."
+
+    def model(self, shapes=None):
+        weights = self.weights(shapes or self.shapes())
         if self.is_original:
             return build_from_original(weights, self.settings)
-        prefix = str(self.arrays["weights"]) + "_model."
+        prefix = self.prefix()
         weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         return build_from_adaptation(weights, self.settings)
 
@@ -127,6 +133,49 @@ def test_outputs(path):
         actual = ours[name].numpy()
         assert actual.shape == value.shape, name
         assert relative_error(actual, value) < OUTPUT_TOLERANCE, name
+
+
+def without_question(golden):
+    """Shapes of the same model without the question in its answer head, and the head's names."""
+    shapes = golden.shapes()
+    if golden.is_original:
+        first, last = "model/output_unit/fc1_wo_q", "model/output_unit/fc2"
+        memory = shapes["model/NMN/DescribeOne/fc_mem_out/biases"][0]
+        for kind in ("weights", "biases"):
+            shape = shapes.pop(f"model/output_unit/fc1/{kind}", None)
+            if shape:
+                shapes[f"{first}/{kind}"] = [memory, shape[1]] if kind == "weights" else shape
+        return shapes, (f"{first}/weights", f"{first}/biases", f"{last}/weights", f"{last}/biases")
+    first, last = (f"{golden.prefix()}output_unit.{place}" for place in (0, 3))
+    memory = shapes[f"{golden.prefix()}nmn.describeone_mem.bias"][0]
+    shapes[f"{first}.weight"] = [shapes[f"{first}.weight"][0], memory]
+    return shapes, (f"{first}.weight", f"{first}.bias", f"{last}.weight", f"{last}.bias")
+
+
+@each_file
+def test_answers_without_the_question(path):
+    golden = Golden(path)
+    if not any("output_unit/" in name or "output_unit." in name for name in golden.shapes()):
+        pytest.skip("a model without an answer head")
+    shapes, names = without_question(golden)
+    weight, bias, out_weight, out_bias = (
+        part.numpy() for part in map(golden.weights(shapes).get, names)
+    )
+    if not golden.is_original:
+        weight, out_weight = weight.T, out_weight.T
+    model = golden.model(shapes).eval()
+    with torch.no_grad():
+        output = model(golden.question, golden.length, golden.features)
+    if output.answer_logits is None:
+        pytest.skip("its settings ask for no answers")
+    # All that comes before the answer head is as it was.
+    memory = output.memory.numpy()
+    if "mem_last" in golden.arrays:
+        assert relative_error(memory, golden.arrays["mem_last"]) < OUTPUT_TOLERANCE
+    hidden = memory @ weight + bias
+    hidden = np.where(hidden > 0, hidden, np.expm1(np.minimum(hidden, 0)))
+    expected = hidden @ out_weight + out_bias
+    assert relative_error(output.answer_logits.numpy(), expected) < OUTPUT_TOLERANCE
 
 
 @each_file
