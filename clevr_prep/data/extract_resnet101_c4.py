@@ -3,7 +3,7 @@
     cd clevr_prep/data; python extract_resnet101_c4.py
     cd clevr_prep/data; python extract_resnet101_c4.py --loc
 
-Images are ROOT/images/<split>/*.png. Features go to OUT/<split>/shard-*.h5. What a run has
+Images are ROOT/images/<split>/*.png or .jpg. Features go to OUT/<split>/shard-*.h5. What a run has
 finished is not done again: after an interruption, start the same command once more. Images that
 cannot be used are named at the end, and the others kept.
 """

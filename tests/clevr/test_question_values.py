@@ -52,6 +52,6 @@ def test_more_than_that_is_refused(box):
 
 def test_a_cut_box_is_within_its_image_as_it_is_stored():
     rng = np.random.default_rng(0)
-    for x, y, w, h in rng.uniform((-0.99, -0.99, 300, 200), (0, 0, 480, 320), (500, 4)):
+    for x, y, w, h in rng.uniform((-0.99, -0.99, 300, 200), (0, 0, 480, 320), (500, 4)).tolist():
         x, y, w, h = fit_box([x, y, w, h], (480, 320))
         assert x >= 0 and y >= 0 and x + w < 480 + 1e-9 and y + h < 320 + 1e-9
