@@ -92,9 +92,22 @@ def _check_types(question) -> None:
     name = question["image_filename"]
     if not is_filename(name) or len(name.encode("utf-8")) > 255:
         raise ValueError(f"its image_filename {shown(repr(name))} is no file name")
-    number = question.get("question_index", 0)
+
+
+def _number(question: dict, position: int, places: dict[int, int]) -> int:
+    """The question_index of a question, which no other may have; ``places`` has the others'."""
+    number = question.get("question_index", position)
+    problem = ""
     if type(number) is not int or not 0 <= number < 2**31:
-        raise ValueError(f"its question_index {shown(repr(number))} is no whole number from 0 on")
+        problem = "is no whole number from 0 on"
+    elif places.setdefault(number, position) != position:
+        problem = f"is also that of question {places[number]}"
+    if problem:
+        raise ValueError(
+            f"its question_index {shown(repr(number))} {problem}; --number-by-place numbers "
+            "questions by their places in the file instead"
+        )
+    return number
 
 
 def _add(writer: ImdbWriter, encoder, facts, image_sizes, question, number, layout) -> None:
@@ -186,13 +199,8 @@ def build_imdb(
         for position, (question, layout) in enumerate(with_layouts(source, layouts_file)):
             try:
                 _check_types(question)
-                number = position if number_by_place else question.get("question_index", position)
+                number = position if number_by_place else _number(question, position, places)
                 _add(writer, encoder, facts, image_sizes, question, number, layout)
-                if places.setdefault(number, position) != position:
-                    raise ValueError(
-                        f"its question_index {number} is also that of question {places[number]}; "
-                        "--number-by-place numbers questions by their places in the file instead"
-                    )
                 programs += question.get("program") is not None
             except KeyError as error:
                 raise DatasetError(

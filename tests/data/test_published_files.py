@@ -96,6 +96,12 @@ def test_numbers_that_start_anew_as_closure_s(tmp_path, capsys):
     imdb = Imdb(tmp_path / "imdb" / "imdb_tiny.h5")
     assert imdb.question_index.tolist() == [0, 1, 2, 3] and imdb.numbered_by_place
     assert imdb.hops.tolist() == [0, 1, 2, 0]
+    # Names in place of numbers do not matter either.
+    write_questions(tmp_path, [entry | {"question_index": "a-1"} for entry in asked])
+    assert make(tmp_path) == (0, 2)
+    assert "question_index 'a-1' is no whole number" in (told := capsys.readouterr().err)
+    assert "--number-by-place" in told
+    assert build_imdb(options) == 0
     # Numbered otherwise, the same file makes another imdb.
     write_questions(tmp_path, [entry | {"question_index": 9 - n} for n, entry in enumerate(asked)])
     assert make(tmp_path) == (0, 0)
