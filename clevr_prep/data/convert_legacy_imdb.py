@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own
 from clevr_prep.clevr.expert_layouts import merge_filters  # noqa: E402
 from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES  # noqa: E402
 from clevr_prep.clevr.question_encoding import QuestionEncoder  # noqa: E402
+from clevr_prep.clevr.question_files import is_loc  # noqa: E402
 from clevr_prep.clevr.question_values import fit_box, read_answer  # noqa: E402
 from snmn.common.paths import home_path  # noqa: E402
 from snmn.common.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
@@ -123,7 +124,10 @@ def convert(
     """
     entries = read_pickled(source, allow_pickle=allow_pickle)
     first = entries[0] if entries else {}
-    loc = any(entry.get("bbox") is not None for entry in entries)
+    # A test split of expressions may have no boxes; its name tells.
+    loc = is_loc(source.stem.removeprefix("imdb_")) or any(
+        entry.get("bbox") is not None for entry in entries
+    )
     writer = ImdbWriter(
         question_types=REFERRING_TYPES if loc else QUESTION_TYPES,
         max_words=MAX_WORDS,

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
+_LEFT_BEHIND = ("__MACOSX", "@eaDir")  # folders, by zip files of Macs and by network disks
+
 
 def home_path(text: str) -> Path:
     """A path in which ``~`` or ``~name`` at the start stands for a home folder.
@@ -20,8 +22,8 @@ def name_but_suffix(name: str, names: Iterable[str]) -> str | None:
 
 
 def is_hidden(path: PurePath) -> bool:
-    """Whether a name begins with a dot, as those that systems and editors leave beside files do.
+    """Whether a name is of what systems and editors leave beside files, and hide themselves.
 
     A Mac copies ``a.png`` to other disks with a ``._a.png``, which is no image.
     """
-    return path.name.startswith(".")
+    return path.name.startswith(".") or path.name in _LEFT_BEHIND

@@ -30,8 +30,8 @@ def _suffix_hint(missing: Sequence[str], known: Iterable[str]) -> str:
     if other is None:
         return ""
     return (
-        f"; it has {other}, though: let image_filename in the questions end like that, and build "
-        "the imdb again"
+        f"; it has {other}, though: let image_filename end like that in the dataset's JSON files, "
+        "and build the imdb again"
     )
 
 

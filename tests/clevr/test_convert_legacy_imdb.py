@@ -127,6 +127,14 @@ def test_expressions_have_no_answer_whatever_they_hold(tmp_path, capsys):
     assert "question 0" in (told := capsys.readouterr().err) and "is not within its image" in told
 
 
+def test_expressions_without_any_box_are_known_by_the_name(tmp_path):
+    source = write(tmp_path / "imdb_loc_test.npy", [old_entry(QUESTIONS[0], answer=7)])
+    assert main([source, str(tmp_path / "new.h5"), "--allow-pickle"]) == 0
+    imdb = Imdb(tmp_path / "new.h5")
+    assert imdb.answer.tolist() == [-1] and imdb.box is None
+    assert imdb.image_size.tolist() == [[480, 320]]
+
+
 class Bomb:
     def __init__(self, path: Path):
         self.path = path

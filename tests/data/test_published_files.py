@@ -225,7 +225,9 @@ def test_hidden_names_are_neither_images_nor_features_nor_splits(tmp_path, capsy
         (folder / "._a.png").write_bytes(b"x")
         (folder / "._CLEVR_val_questions.json").write_bytes(b"x")
     (root / "images" / "._val").write_bytes(b"x")
-    (root / "images" / ".hidden").mkdir()
+    for left_behind in (".hidden", "__MACOSX", "@eaDir"):
+        (root / "images" / left_behind).mkdir()
+        Image.new("RGB", (30, 20)).save(root / "images" / left_behind / "a.png")
     (root / "images" / "val" / "folder.png").mkdir()
     assert extract(root, weights, tmp_path / "out") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["train", "val"]
