@@ -63,7 +63,7 @@ def prediction_rows(batches: list[dict[str, Tensor]], imdb: Imdb) -> list[dict]:
 
 
 def _answers(columns: dict[str, Tensor], imdb: Imdb) -> list[dict]:
-    expected = imdb.answer[columns["question_index"]].tolist()
+    expected = imdb.answer[columns["question_index"].numpy()].tolist()
     return [
         {
             "predicted": ANSWERS[given],

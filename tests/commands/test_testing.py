@@ -279,6 +279,17 @@ class TestNumbersThatRepeat:
             run_test(experiment, *data, "--explain", out=tmp_path / "results")
 
 
+def test_a_split_of_one_question(experiment, tested, tmp_path):
+    options = write_renumbered(experiment, tmp_path)
+    path = tmp_path / "questions" / "CLEVR_val_questions.json"
+    path.write_text(json.dumps({"questions": json.loads(path.read_text())["questions"][:1]}))
+    assert build_imdb(options) == 0
+    data = ["IMDB_FILE", f"{tmp_path}/imdb/imdb_%s.h5", "TEST.DATA_DIR", tmp_path]
+    folder = run_test(experiment, *data, "--explain", out=tmp_path / "results") / "val"
+    (row,), expected = (read_csv(f / "predictions.csv") for f in (folder, tested))
+    assert row["predicted"] == expected[0]["predicted"]
+
+
 class TestOptions:
     def test_splits_without_answers_are_predicted(self, experiment, capsys):
         folder = run_test(experiment, "--split", "test", out="secret") / "test"
