@@ -12,7 +12,8 @@ intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
 
     predictions.csv               one line a question
     summary.json                  all that is printed, the confusion of layouts, calibration
-    CLEVR_<split>_answers.txt     questions only: the predicted answers, one a line
+    CLEVR_<split>_answers.txt     questions only: the predicted answers, one a line, in the order
+                                  of the questions file
     vis/                          with --figures: how the model went about it, step by step
     reliability.png               with --explain: accuracy against confidence
 
@@ -77,11 +78,11 @@ def build_figures(config: Config) -> FigureWriter | None:
     return FigureWriter(plan, folders=folders, images=images)
 
 
-def build_explainer(config: Config) -> Explainer:
-    """What compares the model's steps with the scenes and programs of the dataset."""
+def build_explainer(config: Config, imdbs: dict[str, Imdb]) -> Explainer:
+    """What compares the model's steps with scenes and programs of the imdbs' questions."""
     try:
         annotations = {
-            task: Annotations(datasets(config)[task], split)
+            task: Annotations(datasets(config)[task], split, by_place=imdbs[task].numbered_by_place)
             for task, split in splits(config, config.TEST).items()
         }
     except DatasetError as error:
@@ -168,7 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
     data = build_test_data(config)
     training = load_training(given.checkpoint, data, to_dict(config), ema=config.TEST.USE_EMA)
     figures = build_figures(config)
-    explainer = build_explainer(config) if given.explain else None
+    explainer = build_explainer(config, data.questions("test")) if given.explain else None
     trainer = pl.Trainer(
         devices=1,
         logger=False,

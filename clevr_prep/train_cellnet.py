@@ -22,6 +22,7 @@ from clevr_prep.pretraining.export import export_weights, record
 from clevr_prep.pretraining.run import TrainingRun
 from snmn.backbones.cellnet import WEIGHTS, load_cellnet
 from snmn.common.errors import UserError
+from snmn.common.paths import home_path
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -31,16 +32,20 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("datasets", nargs="*", type=Path, help="folders to train on")
-    parser.add_argument("--evaluate", type=Path, metavar="DATASET", help="measure, do not train")
+    parser.add_argument("datasets", nargs="*", type=home_path, help="folders to train on")
+    parser.add_argument(
+        "--evaluate", type=home_path, metavar="DATASET", help="measure, do not train"
+    )
     parser.add_argument("--split", help="split to use (train; val with --evaluate)")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="weights to measure")
-    parser.add_argument("--out", type=Path, default=Path("runs/cellnet"), help="folder of the run")
+    parser.add_argument("--weights", type=home_path, default=WEIGHTS, help="weights to measure")
+    parser.add_argument(
+        "--out", type=home_path, default=Path("runs/cellnet"), help="folder of the run"
+    )
     parser.add_argument(
         "--validate",
         nargs="+",
         default=[],
-        type=Path,
+        type=home_path,
         metavar="DATASET",
         help="measure on the val split of these as well; the first also during training",
     )

@@ -89,6 +89,18 @@ def expert_layout(program: Sequence[dict]) -> list[str]:
     return [module for module, _ in expert_steps(program)]
 
 
+def merge_filters(layout: Sequence[str]) -> list[str]:
+    """A layout without each ``_Filter`` that follows ``_Find`` or another ``_Filter``.
+
+    That is how both earlier codebases read the layouts of their imdbs, which have one a word.
+    """
+    merged: list[str] = []
+    for module in layout:
+        if module != "_Filter" or merged[-1:] not in (["_Find"], ["_Filter"]):
+            merged.append(module)
+    return merged
+
+
 def pad_layout(layout: Sequence[str], length: int) -> list[str]:
     """The layout followed by ``_NoOp`` up to ``length`` steps (T, the controller's steps).
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from snmn.common.errors import UserError
+from snmn.common.errors import UserError, shown
 
 _CHUNK = 1 << 20
 # An item that is still not whole after this many characters is taken for a syntax error.
@@ -29,7 +29,7 @@ class JsonArray:
     Values of other keys in front of it are skipped; what follows it is not read. One pass.
 
     Args:
-        path: the file, UTF-8.
+        path: the file, UTF-8, with a byte order mark or without.
         key: name of the array in the outermost object.
 
     Attributes:
@@ -47,10 +47,16 @@ class JsonArray:
 
     def __iter__(self) -> Iterator:
         with open(self.path, "rb") as self._file:
-            self._utf8 = codecs.getincrementaldecoder("utf-8")()
+            self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
             self._decode = json.JSONDecoder().raw_decode
             self._buffer, self._at, self._ended = "", 0, False
+            if self._next_character() == "[":
+                raise JsonStreamError(
+                    f"{self.path} holds a list; CLEVR's files hold an object with such a list in "
+                    f'it, {{"{self.key}": [...]}}: put that around it'
+                )
             self._expect("{")
+            others = []
             while self._next_character() == '"':
                 key = self._value()
                 self._expect(":")
@@ -58,10 +64,12 @@ class JsonArray:
                     yield from self._items()
                     return
                 self._value()
+                others.append(key)
                 if self._next_character() == ",":
                     self._at += 1
             self._expect("}")
-            raise JsonStreamError(f"{self.path} has no array {self.key!r}")
+            found = f"; what it has is {shown(', '.join(others))}" if others else ""
+            raise JsonStreamError(f"{self.path} has no array {self.key!r}{found}")
 
     def _items(self) -> Iterator:
         self._expect("[")
@@ -79,6 +87,8 @@ class JsonArray:
     def _read_more(self) -> None:
         data = self._file.read(_CHUNK)
         self._ended = not data
+        if not self.position and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise self._fail("it is in UTF-16; save it in UTF-8")
         self.position += len(data)
         try:
             text = self._utf8.decode(data, final=self._ended)

@@ -99,7 +99,7 @@ def _read_node(index: int, raw: dict, size: int) -> Node:
     for source in inputs:
         if type(source) is not int or not 0 <= source < size:
             raise _fail(index, function, f"input {source!r} is not a node of the program")
-    values = raw.get("value_inputs", raw.get("side_inputs")) or ()
+    values = raw.get("value_inputs") or raw.get("side_inputs") or ()
     if not isinstance(values, (list, tuple)):
         raise _fail(index, function, "its value inputs are not a list")
     if choices is None:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from snmn.common.errors import UserError
+from snmn.common.paths import home_path
 
 _CLEVR_PREP = Path(__file__).resolve().parents[1]
 CLEVR_ROOT = _CLEVR_PREP / "clevr_dataset"
@@ -30,9 +31,9 @@ def questions_path(root: Path, split: str) -> Path:
     return path
 
 
-def layouts_path(root: Path, split: str) -> Path:
-    """Where the expert layouts of a split's questions belong."""
-    return root / "questions" / f"{_PREFIX}{split}_layouts.json"
+def layouts_path(root: Path, split: str, folder: Path | None = None) -> Path:
+    """Where the expert layouts of a split's questions belong: beside them, or in a folder."""
+    return (folder or root / "questions") / f"{_PREFIX}{split}_layouts.json"
 
 
 def find_splits(root: Path, *, loc: bool = False) -> list[str]:
@@ -61,13 +62,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=home_path,
         help="dataset root, with a questions folder "
         f"(default: {CLEVR_ROOT}, with --loc {CLEVR_REF_ROOT})",
     )
     parser.add_argument(
         "--split",
         nargs="+",
+        action="extend",
         help="splits to do (default: every split with a questions file)",
     )
 
@@ -75,4 +77,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def read_options(options: argparse.Namespace) -> tuple[Path, list[str]]:
     """Dataset root and names of the splits that a command line asks for."""
     root = options.data_dir or (CLEVR_REF_ROOT if options.loc else CLEVR_ROOT)
-    return root, options.split or find_splits(root, loc=options.loc)
+    return root, list(dict.fromkeys(options.split or find_splits(root, loc=options.loc)))

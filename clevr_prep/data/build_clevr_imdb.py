@@ -5,14 +5,15 @@
 
 Reads ``ROOT/questions/CLEVR_<split>_questions.json`` and, where ``get_ground_truth_layout.py``
 has written it, ``CLEVR_<split>_layouts.json``; writes ``imdb_<split>.h5``, whose format
-``snmn/data/imdb.py`` describes. A file that is up to date is left as it is. ``--loc`` takes the
-referring expressions of CLEVR-Ref: their boxes are the ``bbox`` of each question, [x, y, width,
-height] in pixels, and the size of each image is read from ``ROOT/images/<split>``.
+``snmn/data/imdb.py`` describes. A file that is up to date is left as it is. ``--layouts`` names the
+folder of layouts that lie elsewhere. ``--loc`` takes the referring expressions of CLEVR-Ref: their
+boxes are the ``bbox`` of each question, [x, y, width, height] in pixels, and the size of each image
+is read from ``ROOT/images/<split>``; what they have for an ``answer`` is none.
 """
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -21,12 +22,10 @@ from tqdm import tqdm
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))  # run as a script, from whatever folder
 
-from clevr_prep.clevr.expert_layouts import expert_layout  # noqa: E402
 from clevr_prep.clevr.json_stream import JsonArray  # noqa: E402
 from clevr_prep.clevr.programs import (  # noqa: E402
     QUESTION_TYPES,
     REFERRING_TYPES,
-    ProgramError,
 )
 from clevr_prep.clevr.question_encoding import ProgramFacts, QuestionEncoder  # noqa: E402
 from clevr_prep.clevr.question_files import (  # noqa: E402
@@ -37,7 +36,10 @@ from clevr_prep.clevr.question_files import (  # noqa: E402
     questions_path,
     read_options,
 )
+from clevr_prep.clevr.question_values import fit_box, read_answer  # noqa: E402
+from clevr_prep.data.layouts_file import with_layouts  # noqa: E402
 from snmn.common.errors import shown  # noqa: E402
+from snmn.common.paths import home_path, name_but_suffix  # noqa: E402
 from snmn.common.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
 from snmn.data.imdb import Imdb, ImdbError  # noqa: E402
 from snmn.data.imdb_check import is_filename  # noqa: E402
@@ -48,41 +50,7 @@ DEFAULT_OUT = REPOSITORY / "clevr_prep" / "data" / "imdb"
 MAX_WORDS = 45
 MAX_STEPS = 9
 
-# Layouts come from a file of their own; one in so many is checked against its program, so that a
-# file that was made for other questions is noticed.
-_CHECK_EVERY = 100
 _REFRESH_EVERY = 1000
-
-
-def _with_layouts(
-    source: JsonArray, layouts_file: Path | None
-) -> Iterator[tuple[dict, list | None]]:
-    """Each question with its layout, None when there is no layouts file."""
-    if layouts_file is None:
-        yield from ((question, None) for question in source)
-        return
-    missing = object()
-    layouts = iter(JsonArray(layouts_file, "layouts"))
-    mismatch = DatasetError(
-        f"{layouts_file} was made for other questions; run get_ground_truth_layout.py again"
-    )
-    for position, question in enumerate(source):
-        layout = next(layouts, missing)
-        if layout is missing:
-            raise mismatch
-        if position % _CHECK_EVERY == 0 and not _is_expert(layout, question):
-            raise mismatch
-        yield question, layout
-    if next(layouts, missing) is not missing:
-        raise mismatch
-
-
-def _is_expert(layout, question) -> bool:
-    """Whether a layout is that of a question's program; a broken question is told later."""
-    try:
-        return layout == expert_layout(question["program"])
-    except (LookupError, TypeError, ProgramError):
-        return True
 
 
 class _ImageSizes:
@@ -99,25 +67,20 @@ class _ImageSizes:
                 with Image.open(path) as image:
                     self._known[filename] = image.size
             except FileNotFoundError:
-                raise DatasetError(f"no image {path}") from None
+                raise DatasetError(f"no image {path}{self._hint(filename)}") from None
             except OSError as error:
                 raise DatasetError(f"{path} is not an image ({error})") from None
         return self._known[filename]
+
+    def _hint(self, filename: str) -> str:
+        found = os.listdir(self._folder) if self._folder.is_dir() else ()
+        other = name_but_suffix(filename, found)
+        return f", but {other}: image_filename must end as the images do" if other else ""
 
 
 def _is_layout(layout) -> bool:
     names = isinstance(layout, list) and all(isinstance(module, str) for module in layout)
     return names and MODULE_INDEX.keys() >= set(layout)
-
-
-def _check_box(box, image_size: tuple[int, int]) -> None:
-    numbers = isinstance(box, list) and all(type(side) in (int, float) for side in box)
-    if not numbers or len(box) != 4 or not all(abs(side) < 1e9 for side in box):
-        found = shown(repr(box))
-        raise ValueError(f"its bbox must be [x, y, width, height] in pixels, not {found}")
-    (x, y, w, h), (width, height) = box, image_size
-    if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
-        raise ValueError(f"its bbox {box} is not within its image of {width} x {height} pixels")
 
 
 def _check_types(question) -> None:
@@ -129,17 +92,28 @@ def _check_types(question) -> None:
     name = question["image_filename"]
     if not is_filename(name) or len(name.encode("utf-8")) > 255:
         raise ValueError(f"its image_filename {shown(repr(name))} is no file name")
-    number = question.get("question_index", 0)
+
+
+def _number(question: dict, position: int, places: dict[int, int]) -> int:
+    """The question_index of a question, which no other may have; ``places`` has the others'."""
+    number = question.get("question_index", position)
+    problem = ""
     if type(number) is not int or not 0 <= number < 2**31:
-        raise ValueError(f"its question_index {shown(repr(number))} is no whole number from 0 on")
-    answer = question.get("answer")
-    if answer is not None and not (isinstance(answer, str) and answer in ANSWER_INDEX):
-        raise ValueError(f"unknown answer {shown(repr(answer))}")
+        problem = "is no whole number from 0 on"
+    elif places.setdefault(number, position) != position:
+        problem = f"is also that of question {places[number]}"
+    if problem:
+        raise ValueError(
+            f"its question_index {shown(repr(number))} {problem}; --number-by-place numbers "
+            "questions by their places in the file instead"
+        )
+    return number
 
 
-def _add(writer: ImdbWriter, encoder, facts, image_sizes, question, position, layout) -> None:
-    _check_types(question)
-    answer, program = question.get("answer"), question.get("program")
+def _add(writer: ImdbWriter, encoder, facts, image_sizes, question, number, layout) -> None:
+    # An expression's answer is a box. CLEVR-Ref's files do have one, the result of its program.
+    answer = None if image_sizes else read_answer(question.get("answer"))
+    program = question.get("program")
     kind, depth = (None, None) if program is None else facts(program)
     if layout is not None and not _is_layout(layout):
         raise ValueError("its layout is no list of modules; run get_ground_truth_layout.py again")
@@ -148,11 +122,11 @@ def _add(writer: ImdbWriter, encoder, facts, image_sizes, question, position, la
     size = image_sizes(question["image_filename"]) if image_sizes else None
     box = question.get("bbox") if image_sizes else None
     if box is not None:
-        _check_box(box, size)
+        box = fit_box(box, size)
     writer.add(
         words=encoder(question["question"]),
         filename=question["image_filename"],
-        question_index=question.get("question_index", position),
+        question_index=number,
         answer=-1 if answer is None else ANSWER_INDEX[answer],
         layout=None if layout is None else [MODULE_INDEX[module] for module in layout],
         question_type=kind,
@@ -181,16 +155,22 @@ def build_imdb(
     *,
     max_words: int = MAX_WORDS,
     max_steps: int = MAX_STEPS,
+    layouts: Path | None = None,
+    number_by_place: bool = False,
     progress: bool = True,
 ) -> str:
     """Build the imdb of one split, unless ``target`` is up to date.
 
-    Layouts are included when their file exists, boxes where there are any in a split of CLEVR-Ref
-    (its name begins with ``loc_``). Returns a sentence on what was done. Raises
+    Layouts are included when their file exists (in the folder ``layouts``, or else beside the
+    questions), boxes where there are any in a split of CLEVR-Ref (its name begins with ``loc_``).
+    With ``number_by_place`` a question's number is its place in the file, from 0, whatever its
+    question_index. Returns a sentence on what was done. Raises
     ``DatasetError`` naming the file and question at fault, ``JsonStreamError``, ``ImdbError``.
     """
     questions_file = questions_path(data_dir, split)
-    layouts_file = layouts_path(data_dir, split)
+    if layouts is not None and not layouts.is_dir():
+        raise DatasetError(f"no folder {layouts}, which --layouts names")
+    layouts_file = layouts_path(data_dir, split, layouts)
     if not layouts_file.is_file():
         layouts_file = None
     made_from = {
@@ -198,6 +178,7 @@ def build_imdb(
         "layouts": _stamp(layouts_file) if layouts_file else None,
         "max_words": max_words,
         "max_steps": max_steps,
+        "number_by_place": number_by_place,
     }
     if _is_up_to_date(target, made_from):
         return f"{split}: {target} is up to date"
@@ -210,18 +191,17 @@ def build_imdb(
     encoder, facts = QuestionEncoder(), ProgramFacts()
     image_sizes = _ImageSizes(data_dir / "images" / split) if is_loc(split) else None
     source = JsonArray(questions_file, "questions")
-    numbers: dict[int, int] = {}  # the question_index of each question
+    places: dict[int, int] = {}  # of the questions, by their numbers
+    programs = 0
     with tqdm(
         total=source.size, desc=f"imdb of {split}", unit="B", unit_scale=True, disable=not progress
     ) as bar:
-        for position, (question, layout) in enumerate(_with_layouts(source, layouts_file)):
+        for position, (question, layout) in enumerate(with_layouts(source, layouts_file)):
             try:
-                _add(writer, encoder, facts, image_sizes, question, position, layout)
-                number = question.get("question_index", position)
-                if numbers.setdefault(number, position) != position:
-                    raise ValueError(
-                        f"its question_index {number} is also that of question {numbers[number]}"
-                    )
+                _check_types(question)
+                number = position if number_by_place else _number(question, position, places)
+                _add(writer, encoder, facts, image_sizes, question, number, layout)
+                programs += question.get("program") is not None
             except KeyError as error:
                 raise DatasetError(
                     f"{questions_file}: question {position} has no {error}"
@@ -235,7 +215,11 @@ def build_imdb(
                 bar.update(source.position - bar.n)
         bar.update(source.position - bar.n)
     writer.save(target, made_from=made_from)
-    without = "" if layouts_file else "; no layouts: get_ground_truth_layout.py makes them"
+    without = ""
+    if not layouts_file:
+        without = "; without layouts, as it has no programs"
+        if programs:
+            without = "; no layouts: get_ground_truth_layout.py makes them"
     return f"{split}: wrote {len(writer)} questions to {target}{without}"
 
 
@@ -245,9 +229,21 @@ def main(arguments: list[str] | None = None) -> int:
     add_options(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=home_path,
         default=DEFAULT_OUT,
         help="folder for imdb_<split>.h5 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--layouts",
+        type=home_path,
+        metavar="FOLDER",
+        help="folder of the layouts, get_ground_truth_layout.py's --out "
+        "(default: that of the questions)",
+    )
+    parser.add_argument(
+        "--number-by-place",
+        action="store_true",
+        help="number questions by their places in the file, where several have one question_index",
     )
     parser.add_argument(
         "--max-words",
@@ -266,9 +262,17 @@ def main(arguments: list[str] | None = None) -> int:
         root, splits = read_options(options)
         for split in splits:
             target = options.out / f"imdb_{split}.h5"
-            words, steps = options.max_words, options.max_steps
             with lock_file(target):
-                print(build_imdb(root, split, target, max_words=words, max_steps=steps))
+                done = build_imdb(
+                    root,
+                    split,
+                    target,
+                    max_words=options.max_words,
+                    max_steps=options.max_steps,
+                    layouts=options.layouts,
+                    number_by_place=options.number_by_place,
+                )
+            print(done)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

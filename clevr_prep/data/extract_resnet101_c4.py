@@ -3,7 +3,7 @@
     cd clevr_prep/data; python extract_resnet101_c4.py
     cd clevr_prep/data; python extract_resnet101_c4.py --loc
 
-Images are ROOT/images/<split>/*.png. Features go to OUT/<split>/shard-*.h5. What a run has
+Images are ROOT/images/<split>/*.png or .jpg. Features go to OUT/<split>/shard-*.h5. What a run has
 finished is not done again: after an interruption, start the same command once more. Images that
 cannot be used are named at the end, and the others kept.
 """
@@ -19,9 +19,15 @@ sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own
 
 from clevr_prep.clevr.question_files import CLEVR_REF_ROOT, CLEVR_ROOT, DatasetError  # noqa: E402
 from clevr_prep.data.extraction import PRECISIONS, extract, pick_device  # noqa: E402
-from clevr_prep.data.images import find_images, find_splits, usual_size  # noqa: E402
+from clevr_prep.data.images import (  # noqa: E402
+    find_images,
+    find_splits,
+    unread_images,
+    usual_size,
+)
 from snmn.backbones import BACKBONES, build_backbone  # noqa: E402
 from snmn.common.errors import UserError  # noqa: E402
+from snmn.common.paths import home_path  # noqa: E402
 from snmn.data.feature_shards import COMPRESSIONS  # noqa: E402
 from snmn.data.feature_writer import DEFAULT_SHARD_SIZE, DTYPES  # noqa: E402
 
@@ -40,12 +46,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--loc", action="store_true", help="splits of CLEVR-Ref, images/loc_*, instead of CLEVR's")
     roots = f"(default: {CLEVR_ROOT}, with --loc {CLEVR_REF_ROOT})"
-    add("--data-dir", type=Path, metavar="ROOT", help=f"dataset root {roots}")
-    add("--out", type=Path, help=f"folder of the stores (default: {DEFAULT_OUT}/<backbone>)")
+    add("--data-dir", type=home_path, metavar="ROOT", help=f"dataset root {roots}")
+    add("--out", type=home_path, help=f"folder of the stores (default: {DEFAULT_OUT}/<backbone>)")
     add("--backbone", choices=BACKBONES, default="resnet101_c4", help=backbones)
     add(
         "--weights",
-        type=Path,
+        type=home_path,
         help="file with torchvision's resnet101 state dict, or cellnet's (default: torchvision's "
         "ImageNet weights, downloaded once; those that come with cellnet)",
     )
@@ -99,6 +105,7 @@ def run(args: argparse.Namespace, failures: list[str]) -> None:
     for split in args.split or find_splits(args.data_dir, loc=args.loc):
         try:
             images[split] = find_images(args.data_dir, split)
+            missing += filter(None, [unread_images(args.data_dir, split)])
         except DatasetError as error:
             missing.append(str(error))
     if not images:

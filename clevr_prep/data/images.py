@@ -1,5 +1,6 @@
 """The images of a CLEVR-format dataset: where they lie, and reading them without a surprise."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from torch.utils.data import Dataset
 from clevr_prep.clevr.question_files import DatasetError, is_loc
 from clevr_prep.data.sample_majority import usual
 from snmn.backbones.base import resize_rgb
+from snmn.common.paths import is_hidden
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+_OTHER_SUFFIXES = {".heic", ".heif", ".exr", ".svg"}  # of images that Pillow does not know either
 
 
 def find_splits(root: Path, *, loc: bool = False) -> list[str]:
@@ -20,7 +23,8 @@ def find_splits(root: Path, *, loc: bool = False) -> list[str]:
     Raises DatasetError when there are none.
     """
     folder = root / "images"
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    folders = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    names = sorted(path.name for path in folders if not is_hidden(path))
     splits = [name for name in names if is_loc(name) == loc]
     if not splits:
         raise DatasetError(
@@ -35,14 +39,27 @@ def find_images(root: Path, split: str) -> list[Path]:
     folder = root / "images" / split
     if not folder.is_dir():
         raise DatasetError(f"no image folder {folder}")
-    images = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    images = sorted(path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
-        raise DatasetError(f"no image in {folder}")
+        raise DatasetError(unread_images(root, split) or f"no image in {folder}")
     return images
+
+
+def unread_images(root: Path, split: str) -> str:
+    """A sentence on the images of a split that are of other kinds than are read; "" for none."""
+    folder = root / "images" / split
+    unread = (_OTHER_SUFFIXES | Image.registered_extensions().keys()) - IMAGE_SUFFIXES
+    suffixes = [path.suffix.lower() for path in _files(folder)]
+    kinds = Counter(suffix for suffix in suffixes if suffix in unread)
+    if not kinds:
+        return ""
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(kinds.items()))
+    read = ", ".join(sorted(IMAGE_SUFFIXES))
+    return f"{folder} has images of kinds that are not read ({listed}); those that are read: {read}"
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and not is_hidden(path)]
 
 
 def usual_size(paths: Sequence[Path]) -> tuple[int, int] | None:

@@ -20,7 +20,14 @@ sys.path.insert(0, str(ROOT))  # This file is also run as a script, from its own
 
 from clevr_prep.data.sample_majority import usual  # noqa: E402
 from snmn.common.errors import UserError  # noqa: E402
-from snmn.data.feature_npy import ATTRIBUTES, image_name, npy_names, read_npy  # noqa: E402
+from snmn.common.paths import home_path, is_hidden  # noqa: E402
+from snmn.data.feature_npy import (  # noqa: E402
+    ATTRIBUTES,
+    channels_hint,
+    image_name,
+    npy_names,
+    read_npy,
+)
 from snmn.data.feature_shards import COMPRESSIONS  # noqa: E402
 from snmn.data.feature_store import FeatureStoreError, FeatureWriter  # noqa: E402
 from snmn.data.feature_writer import DEFAULT_SHARD_SIZE, DTYPES  # noqa: E402
@@ -33,8 +40,8 @@ def find_folders(source: Path) -> list[Path]:
     if not source.is_dir():
         raise FeatureStoreError(f"no such folder: {source}")
     source = source.resolve()  # "." has no name for the split.
-    folders = [source, *sorted(path for path in source.iterdir() if path.is_dir())]
-    folders = [folder for folder in folders if any(folder.glob("*.npy"))]
+    inner = [path for path in source.iterdir() if path.is_dir() and not is_hidden(path)]
+    folders = [folder for folder in [source, *sorted(inner)] if npy_names(folder)]
     if not folders:
         raise FeatureStoreError(f"no .npy file in {source} or the folders in it")
     return folders
@@ -77,6 +84,8 @@ def import_folder(
     expected = usual([folder / name for name in names], _look)
     if expected is None:
         raise FeatureStoreError(f"no .npy file in {folder} holds features")
+    if hint := channels_hint(expected[0]):
+        raise FeatureStoreError(f"{folder} holds maps of shape {expected[0]}{hint}")
     failures = []
     with FeatureWriter(
         out,
@@ -113,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("folder", type=Path, help="folder of .npy files, or of one such folder per split")
+    add("folder", type=home_path, help="folder of .npy files, or of one such folder per split")
     add(
         "--out",
-        type=Path,
+        type=home_path,
         default=DEFAULT_OUT,
         help="folder of the stores (default: %(default)s)",
     )

@@ -1,6 +1,5 @@
 """Images with cell targets from CLEVR-format folders."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,10 +7,12 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
+from clevr_prep.clevr.json_stream import JsonArray, JsonStreamError
 from clevr_prep.pretraining.augment import distort, random_box, random_resize
 from clevr_prep.pretraining.targets import cell_targets
 from snmn.backbones.base import resize_rgb
 from snmn.common.errors import UserError
+from snmn.common.paths import name_but_suffix
 
 IMAGE_SIZE = 224
 
@@ -31,11 +32,11 @@ def find_scenes(root: str | Path, split: str) -> list[tuple[Path, dict]]:
     root = Path(root)
     path = root / "scenes" / f"CLEVR_{split}_scenes.json"
     try:
-        scenes = json.loads(path.read_text())["scenes"]
+        scenes = list(JsonArray(path, "scenes"))
     except FileNotFoundError as error:
         raise SceneDataError(f"no scenes file {path}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise SceneDataError(f"{path} is not a CLEVR scenes file ({error!r})") from error
+    except JsonStreamError as error:
+        raise SceneDataError(str(error)) from error
     folder = root / "images" / split
     present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     pairs = [
@@ -44,7 +45,9 @@ def find_scenes(root: str | Path, split: str) -> list[tuple[Path, dict]]:
         if scene["image_filename"] in present
     ]
     if not pairs:
-        raise SceneDataError(f"no image of {path} in {folder}")
+        other = name_but_suffix(scenes[0]["image_filename"], present) if scenes else None
+        hint = f", but {other}: image_filename must end as the images do" if other else ""
+        raise SceneDataError(f"no image of {path} in {folder}{hint}")
     return pairs
 
 

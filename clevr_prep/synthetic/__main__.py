@@ -4,12 +4,12 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 
 from clevr_prep.synthetic.chunks import SPLITS, Settings
 from clevr_prep.synthetic.contact_sheet import write_contact_sheet
 from clevr_prep.synthetic.dataset import build_dataset
 from clevr_prep.synthetic.report import report_text
+from snmn.common.paths import home_path
 from snmn.storage.whole_files import replacing
 
 
@@ -22,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
         "interruption it goes on where it was; with larger splits it adds to what is there.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("out", type=Path, help="folder of the dataset")
+    parser.add_argument("out", type=home_path, help="folder of the dataset")
     parser.add_argument(
         "--loc",
         action="store_true",

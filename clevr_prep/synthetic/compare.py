@@ -5,7 +5,6 @@ down; it is estimated from the image, and the difference is given without and wi
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -13,8 +12,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from clevr_prep.clevr.json_stream import JsonArray
 from clevr_prep.synthetic.render.camera import Camera, fit_place
 from clevr_prep.synthetic.render.renderer import render
+from snmn.common.paths import home_path
 
 SIZE = (240, 160)
 # Lamps are estimated on small renders, averaged over blocks of pixels.
@@ -72,10 +73,10 @@ def compare(real: Path, target: Path, *, samples: int = 8, shown: int = 6) -> di
     of 255 at 240 x 160: over all pixels with and without the estimate of the lamps, and with it
     over objects and over the ground.
     """
-    found = sorted((real / "scenes").glob("*_scenes.json"))
+    found = sorted((real / "scenes").glob("CLEVR_*_scenes.json"))
     if not found:
-        raise FileNotFoundError(f"no scenes/*_scenes.json in {real}")
-    scenes = json.loads(found[0].read_text())["scenes"]
+        raise FileNotFoundError(f"no scenes/CLEVR_*_scenes.json in {real}")
+    scenes = list(JsonArray(found[0], "scenes"))
     files = {p.name: p for p in sorted((real / "images").rglob("*.png"))}
     rows, differences = [], []
     for scene in tqdm(scenes, unit="scene"):
@@ -113,8 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         description="Render the scenes of genuine CLEVR images and put both side by side.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("real", type=Path, help="CLEVR-format folder with genuine images")
-    parser.add_argument("out", type=Path, help="PNG to write: pairs of genuine and rendered")
+    parser.add_argument("real", type=home_path, help="CLEVR-format folder with genuine images")
+    parser.add_argument("out", type=home_path, help="PNG to write: pairs of genuine and rendered")
     parser.add_argument("--samples", type=int, default=8, help="rays per pixel")
     parser.add_argument("--shown", type=int, default=6, help="pairs on the sheet")
     options = parser.parse_args(arguments)

@@ -14,6 +14,8 @@ from clevr_prep.clevr.question_files import DatasetError, questions_path
 from clevr_prep.clevr.scene_masks import SceneError, SceneMasks, members
 from clevr_prep.truth.discrete_programs import discrete_answer, heard_arguments, read_layout
 from clevr_prep.truth.scene_cells import object_cells
+from snmn.common.errors import shown
+from snmn.common.paths import name_but_suffix
 from snmn.evaluation.explanation_measures import QuestionTruth, Reading, is_layout
 
 _MOST_PAIRS = 6  # of which each doubles the orders there are; CLEVR has 2
@@ -27,12 +29,15 @@ class Annotations:
         root: the dataset's folder, with ``scenes/CLEVR_<split>_scenes.json`` and
             ``questions/CLEVR_<split>_questions.json``.
         split: its name.
+        by_place: whether questions are known by their places in the file, from 0, rather than by
+            their question_index; see ``Imdb.numbered_by_place``.
 
     Kept as JSON text, which for all of CLEVR's validation questions takes some 100 MB. Raises
-    ``DatasetError`` for a missing file, ``JsonStreamError`` for a damaged one.
+    ``DatasetError`` for a missing file, or where a question_index is that of two questions,
+    ``JsonStreamError`` for a damaged file.
     """
 
-    def __init__(self, root: Path, split: str):
+    def __init__(self, root: Path, split: str, *, by_place: bool = False):
         self.path = root / "scenes" / f"CLEVR_{split}_scenes.json"
         if not self.path.is_file():
             raise DatasetError(f"no scene annotations {self.path}, without which nothing explains")
@@ -43,32 +48,51 @@ class Annotations:
                 raise DatasetError(f"{self.path}: scene {position} has no image_filename")
             self._scenes[name] = json.dumps(scene)
         self.questions_file = questions_path(root, split)
-        self._programs = {}
+        self._programs = self._read_programs(by_place)
+
+    def _read_programs(self, by_place: bool) -> dict[int, tuple[str | None, str]]:
+        """The image file name and the program, as JSON text, of each question that has one."""
+        programs: dict[int, tuple[str | None, str]] = {}
+        places: dict[int, int] = {}
         for position, question in enumerate(JsonArray(self.questions_file, "questions")):
+            which = f"{self.questions_file}: question {position}"
             if not isinstance(question, dict):
-                raise DatasetError(f"{self.questions_file}: question {position} is not an object")
-            if question.get("program"):
-                number = question.get("question_index", position)
-                if type(number) is not int:
-                    raise DatasetError(
-                        f"{self.questions_file}: question {position}: its question_index is no "
-                        "whole number"
-                    )
-                self._programs[number] = json.dumps(question["program"])
+                raise DatasetError(f"{which} is not an object")
+            if not question.get("program"):
+                continue
+            number = position if by_place else question.get("question_index", position)
+            if type(number) is not int:
+                raise DatasetError(f"{which}: its question_index is no whole number")
+            if places.setdefault(number, position) != position:
+                raise DatasetError(
+                    f"{which}: its question_index {number} is also that of question "
+                    f"{places[number]}; make the imdb with build_clevr_imdb.py --number-by-place"
+                )
+            program = json.dumps(question["program"])
+            programs[number] = question.get("image_filename"), program
+        return programs
 
     def truth(self, filename: str, question_index: int, grid: tuple[int, int]) -> QuestionTruth:
         """What is true of a question, on a grid (H, W).
 
-        Raises ``DatasetError`` where the image has no scene or the question no program, or where
-        they are broken.
+        Raises ``DatasetError`` where the image has no scene or the question no program, where it is
+        about another image, or where they are broken.
         """
         if filename not in self._scenes:
-            raise DatasetError(f"{self.path} has no scene of {filename}")
+            other = name_but_suffix(filename, self._scenes)
+            hint = f", but one of {other}" if other else ""
+            raise DatasetError(f"{self.path} has no scene of {filename}{hint}")
         if question_index not in self._programs:
             raise DatasetError(f"{self.questions_file} has no program of question {question_index}")
         scene = json.loads(self._scenes[filename])
+        image, program = self._programs[question_index]
+        if image != filename:
+            raise DatasetError(
+                f"{self.questions_file} has changed since the imdb was made of it: there question "
+                f"{question_index} is about {shown(image)}, in the imdb about {filename}"
+            )
         try:
-            return _truth(scene, json.loads(self._programs[question_index]), grid)
+            return _truth(scene, json.loads(program), grid)
         except (ProgramError, SceneError) as error:
             raise DatasetError(
                 f"{self.questions_file}: question {question_index} about {filename}: {error}"

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from snmn.data.batch import Batch
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses, StagedPasses, TrainingOrder
 from snmn.data.datasets import DataError, DrawnBatches, StoredBatches, TaskBatches
+from snmn.data.feature_npy import channels_hint
 from snmn.data.feature_store import FeatureStore
 from snmn.data.imdb import Imdb
 from snmn.data.question_sources import QuestionSource, StoredQuestions
@@ -153,6 +154,7 @@ class CLEVRDataModule(LightningDataModule):
                 f"{store.folder} has features of (H, W, D) = {found} "
                 f"(backbone {store.attributes['backbone']}), the model expects {self._shape}: set "
                 "MODEL.H_FEAT, W_FEAT and FEAT_DIM to the features', or FEATURE_DIR to others"
+                + channels_hint(found)
             )
         for other in others:
             for key in _SAME_FEATURES:

@@ -4,12 +4,13 @@ All chance is derived from (seed, step, image), so a batch is the same whatever 
 workers, and training can be resumed at any step without replaying what came before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from snmn.common.errors import UserError
+from snmn.common.paths import name_but_suffix
 from snmn.data.batch import Batch
 from snmn.data.batch_orders import Request
 from snmn.data.feature_store import FeatureStore
@@ -22,6 +23,16 @@ _DRAW = 1
 
 class DataError(UserError):
     """Questions and features do not fit together; the message is fit for a user."""
+
+
+def _suffix_hint(missing: Sequence[str], known: Iterable[str]) -> str:
+    other = name_but_suffix(missing[0], known)
+    if other is None:
+        return ""
+    return (
+        f"; it has {other}, though: let image_filename end like that in the dataset's JSON files, "
+        "and build the imdb again"
+    )
 
 
 class ImageFeatures:
@@ -53,6 +64,7 @@ class ImageFeatures:
                 f"{questions_name}: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}; "
                 f"make them with clevr_prep/data/extract_resnet101_c4.py "
                 f"--split {store.folder.name} (backbone {store.attributes['backbone']})"
+                + _suffix_hint(missing, known)
             )
 
     def read(self, images: np.ndarray) -> np.ndarray:

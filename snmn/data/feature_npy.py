@@ -5,10 +5,12 @@ or [H, W, D] (its PyTorch adaptation), float32. Both made them with a ResNet-101
 block from 224 x 224 pixels, subtracting the mean only; which weights they took, no file says.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from snmn.common.paths import is_hidden
 from snmn.data.feature_shards import FeatureStoreError
 from snmn.storage.npy_file import ArrayFileError, read_array
 
@@ -23,8 +25,18 @@ DTYPES = ("float16", "float32")
 
 
 def npy_names(folder: Path) -> list[str]:
-    """Names of a folder's ``.npy`` files, sorted."""
-    return sorted(path.name for path in folder.glob("*.npy"))
+    """Names of a folder's ``.npy`` files, sorted; without hidden ones, which are no features."""
+    return sorted(path.name for path in folder.glob("*.npy") if not is_hidden(path))
+
+
+def channels_hint(shape: Sequence[int]) -> str:
+    """What may be wrong with maps of this shape (H, W, D): "" unless D seems to come first."""
+    if shape[0] <= max(shape[1:]):
+        return ""
+    return (
+        "; its channels seem to come first: maps have them last, which "
+        "numpy.moveaxis(features, -3, -1) makes of these"
+    )
 
 
 def image_name(name: str) -> str:

@@ -8,13 +8,15 @@ length          [Q] uint8     words
 answer          [Q] int8      answer index, -1 unknown
 layout          [Q, T] uint8  module indices, padded with 0 (_NoOp); absent without layouts
 image           [Q] int32     index into ``filenames``
-question_index  [Q] int32     the dataset's own question_index
+question_index  [Q] int32     the dataset's own question_index, or the place in its file from 0
 question_type   [Q] uint8     index into the attribute ``question_types``, 255 unknown
 hops            [Q] uint8     255 unknown
 box             [Q, 4] f4     x, y, width, height in pixels, NaN unknown; absent without boxes
 filenames       [F] bytes     image file names, UTF-8
 image_size      [F, 2] int32  width, height in pixels; of images with referring expressions only
 ==============  ============  ==================================================================
+
+Rows are in the order of the questions file.
 
 Attributes, all text: ``format``, ``vocabulary`` (hash of the three vocabularies),
 ``question_types`` and ``made_from`` (JSON), ``crc32`` (JSON, a CRC-32 for each of the above). No
@@ -149,6 +151,11 @@ class Imdb:
 
     def __len__(self) -> int:
         return len(self.length)
+
+    @property
+    def numbered_by_place(self) -> bool:
+        """Whether ``question_index`` is the place in the questions file, from 0."""
+        return isinstance(self.made_from, dict) and self.made_from.get("number_by_place") is True
 
     @cached_property
     def filenames(self) -> list[str]:

@@ -72,7 +72,8 @@ class ImdbWriter:
         if layout is not None:
             if len(layout) > self.max_steps:
                 raise ValueError(
-                    f"a layout of {len(layout)} steps, at most {self.max_steps} are allowed"
+                    f"a layout of {len(layout)} steps, at most {self.max_steps} are allowed "
+                    "(max_steps)"
                 )
             columns["layout"] += bytes(layout).ljust(self.max_steps, b"\0")
         columns["question"] += bytes(words).ljust(self.max_words, b"\0")

@@ -7,15 +7,18 @@ knows which settings there are.
 import dataclasses
 import difflib
 import math
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from snmn.common.errors import UserError, shown
+from snmn.common.paths import home_path
 from snmn.storage.plain_yaml import PlainYamlError, parse_plain_yaml, read_plain_yaml
 
 _MOST_FILES = 100
+_IN_A_HOME = re.compile(r"~[^/]*/")  # a path; a text of another kind may begin with "~" as well
 
 
 class ConfigError(UserError):
@@ -46,7 +49,7 @@ def read_yaml(path: str | Path, _readers: tuple[Path, ...] = ()) -> list[tuple[P
     for base in bases:
         if len(files) + len(_readers) >= _MOST_FILES:
             raise ConfigError(f"{path}: more than {_MOST_FILES} files are based on another")
-        files += read_yaml(path.parent / base, (*_readers, path))
+        files += read_yaml(path.parent / home_path(base), (*_readers, path))
     return [*files, (path, settings)]
 
 
@@ -124,6 +127,8 @@ def _typed(value: Any, kind: type, name: str, where: str) -> Any:
         pass
     if kind is str and value is None:
         return ""
+    if kind is str and isinstance(value, str) and _IN_A_HOME.match(value):
+        value = str(home_path(value))
     fits = type(value) is kind
     if kind is float:
         fits = fits and math.isfinite(value)

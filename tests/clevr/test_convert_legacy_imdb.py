@@ -8,7 +8,7 @@ from clevr_prep.clevr.expert_layouts import expert_layout
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.convert_legacy_imdb import main
 from clevr_prep.data.get_ground_truth_layout import write_layouts
-from snmn.common.vocabulary import tokenise
+from snmn.common.vocabulary import ANSWERS, MODULES, tokenise
 from snmn.data.imdb import Imdb
 from tests.helpers.tiny_dataset import image_name, question, write_questions
 
@@ -67,6 +67,74 @@ def test_boxes_without_layouts_and_answers(tmp_path):
     assert imdb.answer.tolist() == [-1, -1]
 
 
+@pytest.mark.parametrize(
+    "stored, kept",
+    [
+        ("_Find _Filter _DescribeOne", "_Find _DescribeOne"),
+        (
+            "_Find _Filter _Filter _Filter _Transform _Filter _Filter _DescribeOne",
+            "_Find _Transform _Filter _DescribeOne",
+        ),
+        ("_Scene _Filter _DescribeOne", "_Scene _Filter _DescribeOne"),
+        ("_Scene _DescribeOne", "_Scene _DescribeOne"),
+        ("_Find _Filter _Find _Filter _And _Filter", "_Find _Find _And _Filter"),
+    ],
+)
+def test_filters_are_merged_as_the_earlier_codebases_do(tmp_path, stored, kept):
+    tokens = np.array(stored.split()) if "_And" in stored else stored.split()
+    source = write(tmp_path / "old.npy", [old_entry(QUESTIONS[0], gt_layout_tokens=tokens)])
+    assert main([source, str(tmp_path / "new.h5"), "--allow-pickle"]) == 0
+    (layout,) = Imdb(tmp_path / "new.h5").layout
+    assert " ".join(MODULES[i] for i in layout if i) == kept
+
+
+def test_layouts_are_measured_once_they_are_merged(tmp_path, capsys):
+    """13 steps of a file are 9 for the model; more than that is more than it has."""
+    long = ["_Find", "_Filter", "_Transform", "_Filter", "_Filter"] + ["_Transform", "_Filter"] * 2
+    tokens = [*long, "_Filter", "_Filter", "_Transform", "_DescribeOne"]
+    source = write(tmp_path / "old.npy", [old_entry(QUESTIONS[0], gt_layout_tokens=tokens)])
+    assert len(tokens) == 13
+    assert main([source, str(tmp_path / "new.h5"), "--allow-pickle"]) == 0
+    assert Imdb(tmp_path / "new.h5").layout.astype(bool).sum() == 9
+    tokens.insert(-1, "_Transform")
+    source = write(tmp_path / "old.npy", [old_entry(QUESTIONS[0], gt_layout_tokens=tokens)])
+    arguments = [source, str(tmp_path / "long.h5"), "--allow-pickle"]
+    assert main(arguments) == 2
+    assert "layout of 10 steps, at most 9" in capsys.readouterr().err
+    assert main([*arguments, "--max-steps", "10"]) == 0
+
+
+def test_answers_of_other_types(tmp_path):
+    answers = [0, True, False, np.int64(10), np.bool_(True), "cube", None]
+    source = write(tmp_path / "old.npy", [old_entry(QUESTIONS[0], answer=a) for a in answers])
+    assert main([source, str(tmp_path / "new.h5"), "--allow-pickle"]) == 0
+    found = Imdb(tmp_path / "new.h5").answer
+    expected = ["0", "yes", "no", "10", "yes", "cube"]
+    assert [ANSWERS[i] for i in found[:-1]] == expected and found[-1] == -1
+
+
+def test_expressions_have_no_answer_whatever_they_hold(tmp_path, capsys):
+    boxes = [(1, np.int64(2), np.float32(3), 4), [-0.5, 10, 481, 309.5], None]
+    entries = [old_entry(QUESTIONS[0], answer=7, bbox=box) for box in boxes]
+    source = write(tmp_path / "old.npy", entries)
+    assert main([source, str(tmp_path / "new.h5"), "--allow-pickle"]) == 0
+    imdb = Imdb(tmp_path / "new.h5")
+    assert imdb.answer.tolist() == [-1] * 3
+    assert imdb.box[:2].tolist() == [[1, 2, 3, 4], [0, 10, 480, 309.5]]
+    assert np.isnan(imdb.box[2]).all()
+    source = write(tmp_path / "old.npy", [old_entry(QUESTIONS[0], bbox=[477, 0, 5, 5])])
+    assert main([source, str(tmp_path / "far.h5"), "--allow-pickle"]) == 2
+    assert "question 0" in (told := capsys.readouterr().err) and "is not within its image" in told
+
+
+def test_expressions_without_any_box_are_known_by_the_name(tmp_path):
+    source = write(tmp_path / "imdb_loc_test.npy", [old_entry(QUESTIONS[0], answer=7)])
+    assert main([source, str(tmp_path / "new.h5"), "--allow-pickle"]) == 0
+    imdb = Imdb(tmp_path / "new.h5")
+    assert imdb.answer.tolist() == [-1] and imdb.box is None
+    assert imdb.image_size.tolist() == [[480, 320]]
+
+
 class Bomb:
     def __init__(self, path: Path):
         self.path = path
@@ -93,9 +161,11 @@ def test_nothing_is_unpickled_unless_allowed(tmp_path, capsys):
     "changes, reason",
     [
         ({"question_str": "Where is it?"}, "unknown word 'where'"),
-        ({"answer": "maybe"}, "unknown 'maybe'"),
+        ({"answer": "maybe"}, "unknown answer 'maybe'"),
         ({"gt_layout_tokens": ["_Dance"]}, "unknown '_Dance'"),
         ({"gt_layout_tokens": ["_Find"] * 10}, "layout of 10 steps"),
+        ({"answer": 11}, "unknown answer 11"),
+        ({"answer": np.float64(1.0)}, "unknown answer 1.0"),
         ({"gt_layout_tokens": None}, "no layout"),
         ({"question_str": "cube " * 46}, "46 words"),
     ],

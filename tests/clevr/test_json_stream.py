@@ -32,11 +32,30 @@ class TestJsonArray:
         assert array.position == array.size == path.stat().st_size
 
     @pytest.mark.parametrize(
-        "text", ["", "[]", '{"a": [1, 2', '{"a": [1 2]}', '{"a": [nope]}', b'{"a": ["\xff"]}', "{"]
+        "text", ["", "5", '{"a": [1, 2', '{"a": [1 2]}', '{"a": [nope]}', b'{"a": ["\xff"]}', "{"]
     )
     def test_broken_json_is_an_error_with_the_file(self, tmp_path, text):
         with pytest.raises(JsonStreamError, match="file.json is not valid JSON"):
             self.read(tmp_path, text)
+
+    def test_a_list_at_the_top_is_said(self, tmp_path):
+        with pytest.raises(JsonStreamError, match=r'file.json holds a list.*\{"a": \[...\]\}'):
+            self.read(tmp_path, "[{}]")
+
+    def test_what_there_is_instead_is_said(self, tmp_path):
+        with pytest.raises(JsonStreamError, match="no array 'a'; what it has is info, scenes"):
+            self.read(tmp_path, '{"info": {}, "scenes": [1]}')
+
+    @pytest.mark.parametrize("chunk", [1, 2, 100])
+    def test_a_byte_order_mark_is_no_content(self, tmp_path, monkeypatch, chunk):
+        monkeypatch.setattr("clevr_prep.clevr.json_stream._CHUNK", chunk)
+        assert self.read(tmp_path, b"\xef\xbb\xbf" + b'{"a": ["\xef\xbb\xbf", 2]}') == ["\ufeff", 2]
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+    def test_utf_16_is_said(self, tmp_path, encoding):
+        mark = "\ufeff" if encoding == "utf-16-be" else ""
+        with pytest.raises(JsonStreamError, match="UTF-16; save it in UTF-8"):
+            self.read(tmp_path, f'{mark}{{"a": []}}'.encode(encoding))
 
     @pytest.mark.parametrize("text", ["{}", '{"b": [1]}', '{"a": {"a": [1]}}', '{"a": 5}'])
     def test_a_missing_array_is_an_error(self, tmp_path, text):

@@ -142,6 +142,26 @@ def test_several_bases_are_read_one_after_the_other(write):
     assert (config.MODEL.KB_DIM, config.MODEL.PE_DIM) == (16, 8)
 
 
+def test_a_home_folder_in_settings(write, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    (home / "base.yaml").write_text("FEATURE_DIR: ~/features/%s\nEXP_NAME: ~\n")
+    path = write("BASE: ~/base.yaml\nIMDB_FILE: ~nobody-has-this-name/imdb_%s.h5\n")
+    config, _ = load_config(path, ["TEST.DATA_DIR", "~/clevr", "TEST.VIS_DIR_PREFIX", "~vis"])
+    assert config.FEATURE_DIR == f"{home}/features/%s"
+    assert config.TEST.DATA_DIR == f"{home}/clevr"
+    # A name that is nobody's is left alone, and so is what is no path.
+    assert config.IMDB_FILE == "~nobody-has-this-name/imdb_%s.h5"
+    assert config.TEST.VIS_DIR_PREFIX == "~vis"
+    assert config.EXP_NAME == path.stem
+
+
+def test_a_byte_order_mark_is_no_setting(write):
+    config, _ = load_config(write("\ufeffEXP_NAME: marked\n"))
+    assert config.EXP_NAME == "marked"
+
+
 def test_what_contradicts_itself_in_training_alone_can_be_tested(write):
     text = "DATASET: loc\nTRAIN:\n  USE_SHARPEN_LOSS: True\n  SHARPEN_SCHEDULE_END: 10\n"
     config, _ = load_config(write(text + "MODEL:\n  BUILD_LOC: True\n  BUILD_VQA: False\n"))

@@ -143,11 +143,11 @@ class TestTotals:
             module: first[module] for module in modules
         }
 
-    def test_answers_are_in_the_order_of_question_index(self, tested):
+    def test_answers_are_in_the_order_of_the_questions_file(self, tested):
         rows = read_csv(tested / "predictions.csv")
         lines = (tested / "CLEVR_val_answers.txt").read_text().splitlines()
         assert [row["question_index"] for row in rows] == [str(1000 - i) for i in range(30)]
-        assert lines == [row["predicted"] for row in reversed(rows)]
+        assert lines == [row["predicted"] for row in rows]
 
 
 class TestExplain:
@@ -229,6 +229,67 @@ class TestFigures:
             "summary.json",
             "CLEVR_val_answers.txt",
         }
+
+
+def write_renumbered(experiment, root, order=1):
+    """The split val, whose questions are numbered anew for each image, as CLOSURE's for each kind.
+
+    With order -1 they stand in the other order.
+    """
+    content = json.loads((experiment / "questions" / "CLEVR_val_questions.json").read_text())
+    questions = [
+        entry | {"question_index": place % 6} for place, entry in enumerate(content["questions"])
+    ]
+    (root / "questions").mkdir(exist_ok=True)
+    (root / "scenes").mkdir(exist_ok=True)
+    path = root / "questions" / "CLEVR_val_questions.json"
+    path.write_text(json.dumps({"questions": questions[::order]}))
+    scenes = "CLEVR_val_scenes.json"
+    (root / "scenes" / scenes).write_bytes((experiment / "scenes" / scenes).read_bytes())
+    return ["--data-dir", str(root), "--out", str(root / "imdb"), "--split", "val"]
+
+
+class TestNumbersThatRepeat:
+    def test_numbered_by_place_all_is_as_with_numbers_of_their_own(
+        self, experiment, tested, tmp_path, capsys
+    ):
+        options = write_renumbered(experiment, tmp_path)
+        build_layouts(["--data-dir", str(tmp_path)])
+        assert build_imdb(options) == 2
+        assert "--number-by-place" in capsys.readouterr().err
+        assert build_imdb([*options, "--number-by-place"]) == 0
+        data = ["IMDB_FILE", f"{tmp_path}/imdb/imdb_%s.h5", "TEST.DATA_DIR", tmp_path]
+        folder = run_test(experiment, *data, "--explain", out=tmp_path / "results") / "val"
+        found, expected = (json.load((f / "summary.json").open()) for f in (folder, tested))
+        assert found["explanation"] == expected["explanation"]
+        answers = [(f / "CLEVR_val_answers.txt").read_text() for f in (folder, tested)]
+        assert answers[0] == answers[1]
+        rows = read_csv(folder / "predictions.csv")
+        assert [row["question_index"] for row in rows] == [str(place) for place in range(30)]
+
+    def test_programs_that_cannot_be_told_apart_explain_nothing(self, experiment, tmp_path):
+        write_renumbered(experiment, tmp_path)
+        with pytest.raises(ConfigError, match="question 6: .* question 0; .*--number-by-place"):
+            run_test(experiment, "--explain", "TEST.DATA_DIR", tmp_path, out=tmp_path / "results")
+
+    def test_a_file_that_has_changed_since_explains_nothing(self, experiment, tmp_path):
+        options = write_renumbered(experiment, tmp_path)
+        assert build_imdb([*options, "--number-by-place"]) == 0
+        write_renumbered(experiment, tmp_path, order=-1)
+        data = ["IMDB_FILE", f"{tmp_path}/imdb/imdb_%s.h5", "TEST.DATA_DIR", tmp_path]
+        with pytest.raises(ConfigError, match="has changed since the imdb was made"):
+            run_test(experiment, *data, "--explain", out=tmp_path / "results")
+
+
+def test_a_split_of_one_question(experiment, tested, tmp_path):
+    options = write_renumbered(experiment, tmp_path)
+    path = tmp_path / "questions" / "CLEVR_val_questions.json"
+    path.write_text(json.dumps({"questions": json.loads(path.read_text())["questions"][:1]}))
+    assert build_imdb(options) == 0
+    data = ["IMDB_FILE", f"{tmp_path}/imdb/imdb_%s.h5", "TEST.DATA_DIR", tmp_path]
+    folder = run_test(experiment, *data, "--explain", out=tmp_path / "results") / "val"
+    (row,), expected = (read_csv(f / "predictions.csv") for f in (folder, tested))
+    assert row["predicted"] == expected[0]["predicted"]
 
 
 class TestOptions:

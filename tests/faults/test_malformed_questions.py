@@ -26,7 +26,7 @@ def filter_with(values):
 
 FIELDS = {
     "question": [5, None, [], {}, NAN, True, "", "\ud800", "how " * 300, "x" * 10**5],
-    "answer": [5, [], {}, NAN, True, 1.5, "", "maybe"],
+    "answer": [11, -1, 10**30, [], {}, NAN, 1.5, 1.0, "", "maybe", "True"],
     "image_filename": [5, None, [], {}, NAN, "", "..", "../x.png", "/etc/passwd", "a/b.png"]
     + ["a\\b.png", "a\0b.png", "\ud800.png", "x" * 300],
     "question_index": ["0", None, [], {}, NAN, 1.5, True, -1, 2**31, 10**30, 0],
