@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snmn.checkpoints.checkpoint import CheckpointError
 
-FOLDER = Path(__file__).resolve().parents[1] / "server" / "models"
+FOLDER = Path(__file__).resolve().parents[2] / "server" / "models"
 
 
 def bundled_names() -> list[str]:
