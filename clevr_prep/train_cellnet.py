@@ -22,6 +22,8 @@ from clevr_prep.pretraining.export import export_weights, record
 from clevr_prep.pretraining.run import TrainingRun
 from snmn.backbones.base import BackboneError
 from snmn.backbones.cellnet import WEIGHTS, load_cellnet
+from snmn.common.commands import sentence
+from snmn.storage.rgb import ImageError
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -122,8 +124,8 @@ def main(argv: list[str] | None = None) -> int:
             print(report(str(args.evaluate), evaluate(load_cellnet(args.weights), pairs)))
         else:
             train(args)
-    except (SceneDataError, BackboneError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (SceneDataError, BackboneError, ImageError) as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

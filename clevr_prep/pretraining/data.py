@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch.utils.data import Dataset
 
 from clevr_prep.pretraining.augment import distort, random_box, random_resize
 from clevr_prep.pretraining.targets import cell_targets
 from snmn.backbones.base import resize_rgb
 from snmn.common.errors import UserError
+from snmn.storage.image_files import open_image
 
 IMAGE_SIZE = 224
 
@@ -63,9 +63,8 @@ class SceneCells(Dataset):
 
     def __getitem__(self, position: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         path, scene = self.pairs[position]
-        with Image.open(path) as image:
-            box = (0, 0, *image.size)
-            return resize_rgb(image, IMAGE_SIZE), cell_targets(scene, box)
+        image = open_image(path)
+        return resize_rgb(image, IMAGE_SIZE), cell_targets(scene, (0, 0, *image.size))
 
 
 class AugmentedSceneCells(SceneCells):
@@ -95,8 +94,7 @@ class AugmentedSceneCells(SceneCells):
     def __getitem__(self, position: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         path, scene = self._scene_at(position)
         rng = np.random.default_rng((self.seed, 1, position))
-        with Image.open(path) as file:
-            image = file.convert("RGB")
+        image = open_image(path)
         box = random_box(*image.size, rng)
         pixels = np.array(random_resize(image, box, IMAGE_SIZE, rng))
         mirrored = self.mirror and rng.random() < 0.5

@@ -15,6 +15,7 @@ from snmn.data.imdb import Imdb
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Trace, trace
 from snmn.network.model import SNMNOutput
+from snmn.storage.image_files import open_image
 
 
 @dataclass
@@ -113,7 +114,7 @@ class FigureWriter(pl.Callback):
     def _image(self, task: str, name: str) -> Image.Image:
         path = self.images[task] / name
         try:
-            return Image.open(path)
+            return open_image(path)
         except OSError:
             key = {"vqa": "TEST.DATA_DIR", "loc": "TEST.DATA_DIR_LOC"}[task]
             raise FileNotFoundError(

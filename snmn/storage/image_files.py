@@ -53,11 +53,11 @@ def open_image(
                 raise SeveralImagesError(
                     "holds several images (an animation, or pages); save the one that is meant "
                     "as a file of its own",
-                    subject=subject,
+                    subject,
                 )
             return as_rgb(image)
         except UnclearPixelsError as error:
-            raise UnclearPixelsError(error.reason, subject=subject) from None
+            raise UnclearPixelsError(error.reason, subject) from None
         except ImageError:
             raise
         except Exception as error:  # A file can be wrong in any of a decoder's ways.
@@ -92,17 +92,17 @@ def _header(source: str | os.PathLike | BinaryIO, formats: tuple[str, ...]):
     try:
         image = Image.open(source, formats=formats)
     except Image.DecompressionBombError:
-        raise TooManyPixelsError("has too many pixels", subject=_subject(source)) from None
+        raise TooManyPixelsError("has too many pixels", _subject(source)) from None
     except Exception as error:  # A header can be wrong in any of a decoder's ways.
         if isinstance(error, OSError) and error.errno is not None:
             raise  # No such file, or no permission.
         raise NotAnImageError(
-            f"cannot be read as an image ({', '.join(formats)})", subject=_subject(source)
+            f"cannot be read: it is no image ({', '.join(formats)}), or damaged at its beginning",
+            _subject(source),
         ) from None
     with image:
         yield image
 
 
 def _damaged(error: Exception, subject: str) -> DamagedImageError:
-    return DamagedImageError(f"cannot be read: it is damaged or cut off ({error})", subject=subject)
-
+    return DamagedImageError(f"cannot be read: it is damaged or cut off ({error})", subject)

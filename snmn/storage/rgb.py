@@ -17,7 +17,6 @@ from snmn.common.errors import UserError
 BACKGROUND = (128, 128, 128)
 
 _PLAIN = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
-_WAY_OUT = "save it as an 8-bit PNG"
 # Floats may be off by this much, as resizing leaves them.
 _ROUNDING = 0.5 / 255
 # Greys of 2 and 4 bits are spread over 0..255 when read, but not the one that is transparent.
@@ -25,10 +24,10 @@ _SPREAD = {"L;2": 85, "L;4": 17}
 
 
 class ImageError(UserError):
-    """An image cannot be used; ``reason`` is what the sentence says of ``subject``."""
+    """An image cannot be used; ``reason`` is what the sentence says of the file ``subject``."""
 
-    def __init__(self, reason: str, *, subject: object = "the image"):
-        super().__init__(f"{subject} {reason}")
+    def __init__(self, reason: str, subject: str = ""):
+        super().__init__(f"{subject} {reason}" if subject else reason)
         self.reason = reason
 
 
@@ -48,7 +47,7 @@ def as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
         UnclearPixelsError: for any other kind.
     """
     if not isinstance(image, Image.Image):
-        return _array_as_rgb(image)
+        image = _from_array(image)
     # What only a file knows, which is forgotten once it is decoded or turned.
     depth, white_is_zero = _tiff_depth(image)
     deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
@@ -62,8 +61,8 @@ def as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
     if image.mode not in _PLAIN:
         kinds = {"I": "32-bit or signed whole numbers", "LAB": "LAB colours"}
         kind = kinds.get(image.mode, f"pixels of mode {image.mode}")
-        raise UnclearPixelsError(
-            f"has {kind}, of which nothing says where black and white are; {_WAY_OUT}"
+        raise _unclear(
+            f"has {kind}, of which nothing says where black and white are; save it as an 8-bit PNG"
         )
     if image.has_transparency_data:
         return _on_background(image)
@@ -113,14 +112,18 @@ def _unit_to_bytes(values: np.ndarray) -> np.ndarray:
     """Floats in 0..1 as uint8; UnclearPixelsError beyond."""
     low, high = float(values.min()), float(values.max())
     if not (-_ROUNDING <= low and high <= 1 + _ROUNDING):  # Not of numbers that are none, either.
-        raise UnclearPixelsError(
-            f"has floats from {low:.4g} to {high:.4g}, which are taken from 0 (black) to 1 "
-            "(white); scale them, or give whole numbers of 8 bits"
+        raise _unclear(
+            f"has floats from {low:.4g} to {high:.4g}, which are taken from 0 (black) to 1 (white)"
+            "; scale them, or give whole numbers of 8 bits"
         )
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def _array_as_rgb(given) -> Image.Image:
+def _unclear(reason: str) -> UnclearPixelsError:
+    return UnclearPixelsError(reason, "the image")
+
+
+def _from_array(given) -> Image.Image:
     tensor = hasattr(given, "permute")  # Without loading PyTorch, which callers may not need.
     if tensor:
         given = given.detach().cpu()
@@ -134,7 +137,7 @@ def _array_as_rgb(given) -> Image.Image:
             hint = f"; channels come last: image.{turned}(1, 2, 0)"
         elif array.ndim == 4:
             hint = "; give one image, not a batch"
-        raise UnclearPixelsError(
+        raise _unclear(
             f"is an array of shape {array.shape}, not [height, width] or [height, width, 1 to 4]"
             f"{hint}"
         )
@@ -145,10 +148,10 @@ def _array_as_rgb(given) -> Image.Image:
     elif array.dtype.kind == "f":
         array = _unit_to_bytes(array)
     elif array.dtype != np.uint8:
-        raise UnclearPixelsError(
+        raise _unclear(
             f"is an array of {array.dtype}; uint8 (0 to 255), uint16 (0 to 65535), bool and floats "
             "from 0 to 1 are taken"
         )
     if array.ndim == 3 and channels == 1:
         array = array[..., 0]
-    return as_rgb(Image.fromarray(np.ascontiguousarray(array)))
+    return Image.fromarray(np.ascontiguousarray(array))
