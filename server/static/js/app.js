@@ -181,7 +181,10 @@ function refused(refusal) {
 }
 
 const replaceWord = (text, word, known) =>
-  text.split(/(\W+)/).map((piece) => (piece.toLowerCase() === word ? known : piece)).join("");
+  text
+    .split(/([^\p{L}\p{N}_'\u2019]+)/u)
+    .map((piece) => (piece.toLowerCase().replaceAll("\u2019", "'") === word ? known : piece))
+    .join("");
 
 // On a phone the answer lies below the form.
 function revealResult() {
