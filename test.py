@@ -53,6 +53,7 @@ from snmn.evaluation.explanation_measures import explanation_table
 from snmn.evaluation.prediction_rows import in_order, prediction_rows, write_answers, write_csv
 from snmn.evaluation.scores import score_table, summarise
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
+from snmn.training.batch_bar import BatchBar
 from snmn.training.lightning_module import SNMNTraining, quiet_lightning
 
 
@@ -248,8 +249,9 @@ def main(arguments: list[str] | None = None) -> None:
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
+        enable_progress_bar=False,
         limit_test_batches=given.batches,
-        callbacks=[callback for callback in (figures, explainer) if callback],
+        callbacks=[callback for callback in (figures, explainer, BatchBar()) if callback],
     )
     try:
         trainer.test(training, datamodule=data, verbose=False)
@@ -270,8 +272,8 @@ def main(arguments: list[str] | None = None) -> None:
             report(folder, imdb, batches, about | {"split": folder.name}, explained)
         else:
             print(f"\nno batch of {folder.name} was tested")
-    for folder, count in sorted(figures.drawn.items()) if figures else ():
-        print(f"figures: {count} in {folder}")
+    for line in figures.summary() if figures else ():
+        print(line)
 
 
 if __name__ == "__main__":
