@@ -16,14 +16,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from clevr_prep.pretraining.data import SceneDataError, find_scenes
+from clevr_prep.pretraining.data import find_scenes
 from clevr_prep.pretraining.evaluate import evaluate, report
 from clevr_prep.pretraining.export import export_weights, record
 from clevr_prep.pretraining.run import TrainingRun
-from snmn.backbones.base import BackboneError
 from snmn.backbones.cellnet import WEIGHTS, load_cellnet
 from snmn.common.commands import sentence
-from snmn.storage.rgb import ImageError
+from snmn.common.errors import UserError
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -124,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
             print(report(str(args.evaluate), evaluate(load_cellnet(args.weights), pairs)))
         else:
             train(args)
-    except (SceneDataError, BackboneError, ImageError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
     return 0

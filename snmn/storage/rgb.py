@@ -59,11 +59,12 @@ def as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
         grey = _unit_to_bytes(np.asarray(image))
         return Image.fromarray(255 - grey if white_is_zero else grey).convert("RGB")
     if image.mode not in _PLAIN:
-        kinds = {"I": "32-bit or signed whole numbers", "LAB": "LAB colours"}
-        kind = kinds.get(image.mode, f"pixels of mode {image.mode}")
-        raise _unclear(
-            f"has {kind}, of which nothing says where black and white are; save it as an 8-bit PNG"
-        )
+        kinds = {
+            "I": "32-bit or signed whole numbers, of which nothing says where black and white are",
+            "LAB": "LAB colours, which are not read",
+        }
+        kind = kinds.get(image.mode, f"pixels of mode {image.mode}, which are not read")
+        raise _unclear(f"has {kind}; save it as an 8-bit PNG")
     if image.has_transparency_data:
         return _on_background(image)
     return image.convert("RGB")
