@@ -13,7 +13,6 @@ from snmn.storage.image_files import (
     NotAnImageError,
     SeveralImagesError,
     TooManyPixelsError,
-    image_size,
     open_image,
 )
 from snmn.storage.rgb import ImageError, UnclearPixelsError
@@ -32,19 +31,14 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
     if not data:
         raise DemoError(422, "empty_image", "The uploaded image is empty.")
     try:
-        width, height = image_size(io.BytesIO(data), formats=FORMATS)
-        if width * height > max_pixels:
-            raise _too_many_pixels(f"An image of {width} x {height} pixels", max_pixels)
-        if min(width, height) < MIN_SIDE:
-            raise DemoError(
-                422,
-                "tiny_image",
-                f"An image of {width} x {height} pixels is too small; "
-                f"each side needs at least {MIN_SIDE}.",
-            )
-        return open_image(io.BytesIO(data), formats=FORMATS)
-    except TooManyPixelsError:
-        raise _too_many_pixels("The image", max_pixels) from None
+        image = open_image(io.BytesIO(data), formats=FORMATS, max_pixels=max_pixels)
+    except TooManyPixelsError as error:
+        raise DemoError(
+            413,
+            "too_many_pixels",
+            f"The uploaded image {error.reason}; at most {max_pixels / 1e6:g} million pixels are "
+            "taken.",
+        ) from None
     except NotAnImageError:
         raise DemoError(
             415, "not_an_image", f"The uploaded file is not an image in {_NAMES} format."
@@ -54,10 +48,12 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
     except ImageError:
         raise DemoError(422, "damaged_image", "The uploaded image is damaged or cut off.") from None
 
-
-def _too_many_pixels(what: str, max_pixels: int) -> DemoError:
-    return DemoError(
-        413,
-        "too_many_pixels",
-        f"{what} is too large; at most {max_pixels / 1e6:g} million pixels are taken.",
-    )
+    width, height = image.size
+    if min(width, height) < MIN_SIDE:
+        raise DemoError(
+            422,
+            "tiny_image",
+            f"An image of {width} x {height} pixels is too small; "
+            f"each side needs at least {MIN_SIDE}.",
+        )
+    return image

@@ -78,11 +78,13 @@ class ImageFiles(Dataset):
     def __getitem__(self, position: int) -> tuple[Path, np.ndarray | None, str]:
         path = self._paths[position]
         try:
-            size = image_size(path)
-            if self._expected not in (None, size):
-                found, others = (f"{width} x {height}" for width, height in (size, self._expected))
+            image = open_image(path)
+            if self._expected not in (None, image.size):
+                found, others = (
+                    f"{width} x {height}" for width, height in (image.size, self._expected)
+                )
                 return path, None, f"is {found} pixels, others {others}; --any-size takes it"
-            return path, resize_rgb(open_image(path), self._size), ""
+            return path, resize_rgb(image, self._size), ""
         except ImageError as error:
             return path, None, error.reason
         except OSError as error:

@@ -41,13 +41,13 @@ def difference(image, expected):
 
 
 @pytest.mark.parametrize("kind", image_files.FORMATS)
-def test_every_format(kind):
+def test_every_format(kind, tmp_path):
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
     file = in_file(PICTURE, kind, **options.get(kind, {}))
     limit = {"JPEG": 8, "GIF": 80}.get(kind, 0)
     assert difference(open_image(file), COLOURS) <= limit
-    file.seek(0)
-    assert image_size(file) == SIZE
+    (tmp_path / "file").write_bytes(file.getvalue())
+    assert image_size(tmp_path / "file") == SIZE
 
 
 @pytest.mark.parametrize("kind", grey_kinds(PICTURE))
@@ -111,15 +111,15 @@ def grey_png(bits, rows, *, clear):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("held", STORED)
-def test_a_picture_is_turned_as_its_camera_was_held(kind, held):
+def test_a_picture_is_turned_as_its_camera_was_held(kind, held, tmp_path):
     stored = PICTURE if STORED[held] is None else PICTURE.transpose(STORED[held])
     note = Image.Exif()
     note[ORIENTATION] = held
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
     file = in_file(stored, kind, exif=note, **options.get(kind, {}))
     assert difference(open_image(file), COLOURS) <= (8 if kind == "JPEG" else 0)
-    file.seek(0)
-    assert image_size(file) == SIZE
+    (tmp_path / "held").write_bytes(file.getvalue())
+    assert image_size(tmp_path / "held") == SIZE
     file.seek(0)
     with Image.open(file) as opened:  # As who opens it himself gives it to a model.
         assert difference(as_rgb(opened), COLOURS) <= (8 if kind == "JPEG" else 0)
@@ -174,6 +174,33 @@ def test_other_files_are_refused_by_name(tmp_path):
             read(tmp_path)
     with pytest.raises(NotAnImageError):
         open_image(in_file(PICTURE, "TIFF"), formats=("PNG",))
+
+
+def test_sizes_are_read_without_decoding(monkeypatch, tmp_path):
+    held = Image.Exif()
+    held[ORIENTATION] = 6
+    for kind in image_files.FORMATS:
+        path = tmp_path / kind
+        path.write_bytes(in_file(PICTURE, kind).getvalue())
+    turned = in_file(PICTURE, "PNG", exif=held).getvalue()
+    (tmp_path / "turned").write_bytes(turned)
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
+        assert {image_size(tmp_path / kind) for kind in image_files.FORMATS} == {SIZE}
+        assert image_size(tmp_path / "turned") == SIZE[::-1]
+    # Behind the pixels, where PNG may have it too.
+    at, end = turned.index(b"eXIf") - 4, turned.index(b"IDAT") - 4
+    mark = turned.index(b"IEND") - 4
+    moved = turned[:at] + turned[end:mark] + turned[at:end] + turned[mark:]
+    (tmp_path / "behind").write_bytes(moved)
+    assert image_size(tmp_path / "behind") == open_image(tmp_path / "behind").size == SIZE[::-1]
+
+
+def test_more_pixels_than_are_taken_are_never_decoded(monkeypatch):
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
+    for kind in image_files.FORMATS:
+        with pytest.raises(TooManyPixelsError, match="the image of 48 x 32 pixels is too large"):
+            open_image(in_file(PICTURE, kind), max_pixels=SIZE[0] * SIZE[1] - 1)
 
 
 def test_a_bomb_is_never_decoded(monkeypatch):
