@@ -38,9 +38,11 @@ from experiment import build_test_data
 from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
+from snmn.data.imdb import Imdb
 from snmn.evaluation.explanation_callback import Explainer
 from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
+from snmn.training.batch_bar import BatchBar
 from snmn.training.from_checkpoint import load_training
 from snmn.training.lightning_module import quiet_lightning
 
@@ -175,8 +177,9 @@ def main(arguments: list[str] | None = None) -> None:
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
+        enable_progress_bar=False,
         limit_test_batches=given.batches,
-        callbacks=[callback for callback in (figures, explainer) if callback],
+        callbacks=[callback for callback in (figures, explainer, BatchBar()) if callback],
     )
     try:
         trainer.test(training, datamodule=data, verbose=False)
@@ -198,8 +201,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(write_results(folder, imdb, batches, about_task, explained))
         else:
             print(f"\nno batch of {folder.name} was tested")
-    for folder, count in sorted(figures.drawn.items()) if figures else ():
-        print(f"figures: {count} in {folder}")
+    for line in figures.summary() if figures else ():
+        print(line)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from clevr_prep.pretraining.evaluate import evaluate, report
 from clevr_prep.pretraining.export import export_weights, record
 from clevr_prep.pretraining.run import TrainingRun
 from snmn.backbones.cellnet import WEIGHTS, load_cellnet
+from snmn.common.commands import sentence
 from snmn.common.errors import UserError
 from snmn.common.paths import home_path
 
@@ -128,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             train(args)
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from server.errors import DemoError
 from server.schemas import Sample
+from snmn.storage.image_files import open_image
 
 FOLDER = Path(__file__).parent / "samples"
 
@@ -29,5 +30,4 @@ def find_sample(name: str) -> Sample:
 
 def open_sample(sample: Sample) -> Image.Image:
     """Its image in RGB."""
-    with Image.open(FOLDER / Path(sample.url).name) as image:
-        return image.convert("RGB")
+    return open_image(FOLDER / Path(sample.url).name)

@@ -1,7 +1,7 @@
 """Ask a trained model about an image: answer or box, and the steps that led there.
 
     predictor = snmn.Predictor.bundled("vqa_gt_layout")
-    result = predictor(Image.open("scene.png"), "How many cubes are there?")
+    result = predictor("scene.png", "How many cubes are there?")
     result.show()
 
 or on the command line:
@@ -10,11 +10,13 @@ or on the command line:
 """
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
@@ -27,9 +29,8 @@ from snmn.common.vocabulary import encode, tokenise
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Step, Trace, trace
 from snmn.network.model import SNMN, SNMNOutput
-
-# For others, such as PostScript, Pillow would start programs that read the file.
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+from snmn.storage.image_files import open_image
+from snmn.storage.rgb import as_rgb
 
 
 @dataclass
@@ -92,12 +93,19 @@ class Predictor:
         """A model that comes with the project. CheckpointError names those there are."""
         return cls(bundled_path(name))
 
-    def __call__(self, image: Image.Image, question: str) -> Result:
-        """Answer a question; UnknownWordError names a word and its nearest."""
+    def __call__(
+        self, image: str | os.PathLike | Image.Image | np.ndarray, question: str
+    ) -> Result:
+        """Answer a question about an image: a file's path, Pillow's image, or an array.
+
+        `snmn.storage.rgb` says which kinds are taken, and how. Raises ValueError: ImageError says
+        what is wrong with the image, UnknownWordError names a word and its nearest.
+        """
         if not any(word[0].isalnum() for word in tokenise(question)):
             raise UserError("the question is empty; ask something")
         indices = encode(question)
-        image = ImageOps.exif_transpose(image).convert("RGB")
+        path = isinstance(image, str | os.PathLike)
+        image = open_image(image) if path else as_rgb(image)
         output = forward(self.model, indices, image_features(self.backbone, image))
         size = torch.tensor([image.size])
         words, length = torch.tensor(indices), len(indices)
@@ -184,11 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _ask(given: argparse.Namespace) -> None:
-    try:
-        with Image.open(given.image, formats=IMAGE_FORMATS) as file:
-            image = file.copy()
-    except (Image.DecompressionBombError, ValueError) as error:
-        raise UserError(f"{given.image}: {error}") from None
+    image = open_image(given.image)
     predictor = Predictor(given.checkpoint or bundled_path(given.model))
     result = predictor(image, given.question)
     print(describe(result))

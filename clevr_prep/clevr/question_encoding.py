@@ -20,9 +20,9 @@ class QuestionEncoder:
         words = []
         for piece in text.lower().split():
             if piece not in self._pieces:
-                # A mark right after a blank joins what stands before the blank.
-                joined = re.match(r"\W", piece) is not None
-                self._pieces[piece] = None if joined else encode(piece)
+                # What other marks stand for depends on what is around them.
+                alone = re.fullmatch(r"[a-z]+[;?]?", piece) is not None
+                self._pieces[piece] = encode(piece) if alone else None
             indices = self._pieces[piece]
             if indices is None:
                 return encode(text)

@@ -16,7 +16,6 @@ import os
 import sys
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,7 +43,9 @@ from snmn.common.vocabulary import ANSWER_INDEX, MODULE_INDEX  # noqa: E402
 from snmn.data.imdb import Imdb, ImdbError  # noqa: E402
 from snmn.data.imdb_check import is_filename  # noqa: E402
 from snmn.data.imdb_writer import ImdbWriter  # noqa: E402
+from snmn.storage.image_files import image_size  # noqa: E402
 from snmn.storage.locks import lock_file  # noqa: E402
+from snmn.storage.rgb import ImageError  # noqa: E402
 
 DEFAULT_OUT = REPOSITORY / "clevr_prep" / "data" / "imdb"
 MAX_WORDS = 45
@@ -64,12 +65,11 @@ class _ImageSizes:
         if filename not in self._known:
             path = self._folder / filename
             try:
-                with Image.open(path) as image:
-                    self._known[filename] = image.size
+                self._known[filename] = image_size(path)
             except FileNotFoundError:
                 raise DatasetError(f"no image {path}{self._hint(filename)}") from None
-            except OSError as error:
-                raise DatasetError(f"{path} is not an image ({error})") from None
+            except (ImageError, OSError) as error:
+                raise DatasetError(str(error)) from None
         return self._known[filename]
 
     def _hint(self, filename: str) -> str:

@@ -31,7 +31,7 @@ from clevr_prep.clevr.question_files import (  # noqa: E402
 )
 from snmn.common.errors import UserError  # noqa: E402
 from snmn.common.paths import home_path  # noqa: E402
-from snmn.storage.locks import lock_file  # noqa: E402
+from snmn.storage.locks import LockedError, lock_file  # noqa: E402
 from snmn.storage.whole_files import partial_path, put_in_place  # noqa: E402
 
 _REFRESH_EVERY = 1000

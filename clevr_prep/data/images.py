@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch.utils.data import Dataset
 
 from clevr_prep.clevr.question_files import DatasetError, is_loc
 from clevr_prep.data.sample_majority import usual
 from snmn.backbones.base import resize_rgb
 from snmn.common.paths import is_hidden
+from snmn.storage.image_files import image_size, open_image
+from snmn.storage.rgb import ImageError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 _OTHER_SUFFIXES = {".heic", ".heif", ".exr", ".svg"}  # of images that Pillow does not know either
@@ -69,9 +70,8 @@ def usual_size(paths: Sequence[Path]) -> tuple[int, int] | None:
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception:  # A damaged file can fail in any of a decoder's ways.
+        return image_size(path)
+    except (ImageError, OSError):
         return None
 
 
@@ -95,12 +95,14 @@ class ImageFiles(Dataset):
     def __getitem__(self, position: int) -> tuple[Path, np.ndarray | None, str]:
         path = self._paths[position]
         try:
-            with Image.open(path) as image:
-                if self._expected not in (None, image.size):
-                    found, others = (
-                        f"{width} x {height}" for width, height in (image.size, self._expected)
-                    )
-                    return path, None, f"is {found} pixels, others {others}; --any-size takes it"
-                return path, resize_rgb(image, self._size), ""
-        except Exception as error:  # As above.
-            return path, None, f"cannot be read ({type(error).__name__}: {error})"
+            image = open_image(path)
+            if self._expected not in (None, image.size):
+                found, others = (
+                    f"{width} x {height}" for width, height in (image.size, self._expected)
+                )
+                return path, None, f"is {found} pixels, others {others}; --any-size takes it"
+            return path, resize_rgb(image, self._size), ""
+        except ImageError as error:
+            return path, None, error.reason
+        except OSError as error:
+            return path, None, f"cannot be read ({error})"

@@ -10,9 +10,11 @@ from torch.utils.data import Dataset
 from clevr_prep.clevr.json_stream import JsonArray, JsonStreamError
 from clevr_prep.pretraining.augment import distort, random_box, random_resize
 from clevr_prep.pretraining.targets import cell_targets
+from clevr_prep.truth.scene_cells import check_size, noted_size
 from snmn.backbones.base import resize_rgb
 from snmn.common.errors import UserError
 from snmn.common.paths import name_but_suffix
+from snmn.storage.image_files import open_image
 
 IMAGE_SIZE = 224
 
@@ -51,6 +53,21 @@ def find_scenes(root: str | Path, split: str) -> list[tuple[Path, dict]]:
     return pairs
 
 
+def open_scene(path: Path, scene: dict) -> Image.Image:
+    """A scene's image in RGB, whose pixels are those that the scene counts.
+
+    Raises:
+        ImageError: it cannot be read.
+        SceneDataError, SceneError: it has another size than the scene.
+    """
+    image, noted = open_image(path), noted_size(scene)
+    if noted not in (None, image.size):
+        found, others = (f"{width} x {height}" for width, height in (image.size, noted))
+        raise SceneDataError(f"{path} is {found} pixels, its scene was rendered at {others}")
+    check_size(scene, image.size)
+    return image
+
+
 class SceneCells(Dataset):
     """Plain images with targets: item i is (pixels uint8 [224, 224, 3], targets).
 
@@ -66,9 +83,8 @@ class SceneCells(Dataset):
 
     def __getitem__(self, position: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         path, scene = self.pairs[position]
-        with Image.open(path) as image:
-            box = (0, 0, *image.size)
-            return resize_rgb(image, IMAGE_SIZE), cell_targets(scene, box)
+        image = open_scene(path, scene)
+        return resize_rgb(image, IMAGE_SIZE), cell_targets(scene, (0, 0, *image.size))
 
 
 class AugmentedSceneCells(SceneCells):
@@ -98,8 +114,7 @@ class AugmentedSceneCells(SceneCells):
     def __getitem__(self, position: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         path, scene = self._scene_at(position)
         rng = np.random.default_rng((self.seed, 1, position))
-        with Image.open(path) as file:
-            image = file.convert("RGB")
+        image = open_scene(path, scene)
         box = random_box(*image.size, rng)
         pixels = np.array(random_resize(image, box, IMAGE_SIZE, rng))
         mirrored = self.mirror and rng.random() < 0.5

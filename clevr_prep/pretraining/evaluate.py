@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -13,6 +12,7 @@ from clevr_prep.pretraining.data import SceneCells
 from clevr_prep.pretraining.targets import GROUND_UNIT, object_places
 from snmn.backbones.base import PREPROCESS
 from snmn.backbones.cellnet import ATTRIBUTE_VALUES, CellNet
+from snmn.storage.image_files import image_size
 
 # A centre near the border of two cells leaves both in doubt, and merging takes care of doubles:
 # this threshold finds most on rendered validation images.
@@ -141,13 +141,11 @@ def evaluate(
         for n in range(len(pixels)):
             path, scene = pairs[position]
             position += 1
-            with Image.open(path) as image:
-                box = (0, 0, *image.size)
             scores.add(
                 {name: value[n] for name, value in outputs.items()},
                 {name: value[n].numpy() for name, value in targets.items()},
                 scene,
-                object_places(scene, box),
+                object_places(scene, (0, 0, *image_size(path))),
             )
     return scores.result()
 

@@ -16,16 +16,19 @@ from clevr_prep.clevr.json_stream import JsonArray
 from clevr_prep.synthetic.render.camera import Camera, fit_place
 from clevr_prep.synthetic.render.renderer import render
 from snmn.common.paths import home_path
+from snmn.storage.image_files import open_image
 
 SIZE = (240, 160)
 # Lamps are estimated on small renders, averaged over blocks of pixels.
 SMALL, BLOCK = (120, 80), 4
 
 
-def scene_camera(scene: dict, width: int, height: int) -> Camera:
-    """The camera that took a genuine scene of 480 x 320, for an image of another size."""
+def scene_camera(scene: dict, taken: tuple[int, int], width: int, height: int) -> Camera:
+    """The camera that took a genuine scene at a size (width, height), for an image of another."""
     objects = scene["objects"]
-    place = fit_place([o["3d_coords"] for o in objects], [o["pixel_coords"] for o in objects])
+    place = fit_place(
+        [o["3d_coords"] for o in objects], [o["pixel_coords"] for o in objects], *taken
+    )
     return Camera(place, width, height)
 
 
@@ -69,7 +72,7 @@ def fit_lamps(scene: dict, camera: Camera, image: np.ndarray, rounds: int = 4) -
 def compare(real: Path, target: Path, *, samples: int = 8, shown: int = 6) -> dict[str, float]:
     """Write a sheet of `shown` pairs (genuine, rendered) and measure all scenes in a folder.
 
-    `real` is a CLEVR-format folder with images of 480 x 320. Returns mean absolute differences
+    `real` is a CLEVR-format folder. Returns mean absolute differences
     of 255 at 240 x 160: over all pixels with and without the estimate of the lamps, and with it
     over objects and over the ground.
     """
@@ -80,13 +83,12 @@ def compare(real: Path, target: Path, *, samples: int = 8, shown: int = 6) -> di
     files = {p.name: p for p in sorted((real / "images").rglob("*.png"))}
     rows, differences = [], []
     for scene in tqdm(scenes, unit="scene"):
-        with Image.open(files[scene["image_filename"]]) as opened:
-            image = opened.convert("RGB")
+        image = open_image(files[scene["image_filename"]])
         small = np.asarray(image.resize(SMALL, Image.Resampling.BOX))
         genuine = np.asarray(image.resize(SIZE, Image.Resampling.BOX)).astype(float)
-        camera = scene_camera(scene, *SIZE)
+        camera = scene_camera(scene, image.size, *SIZE)
         plain, _ = render(scene, camera, samples=samples)
-        jitter = fit_lamps(scene, scene_camera(scene, *SMALL), small)
+        jitter = fit_lamps(scene, scene_camera(scene, image.size, *SMALL), small)
         fitted, mask = render(scene, camera, samples=samples, lamp_jitter=jitter)
         off = np.abs(fitted - genuine)
         differences.append(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from snmn.storage.image_files import image_size, open_image
 from snmn.storage.whole_files import replacing
 
 COLUMNS, ROWS = 4, 6
@@ -43,8 +44,8 @@ def write_contact_sheet(root: Path, split: str, target: Path) -> None:
     """Write a PNG of up to 24 images of a split of the dataset at `root`."""
     paths = sorted((root / "images" / split).glob("CLEVR_*.png"))[: COLUMNS * ROWS]
     asked = _first_questions(root / "questions" / f"CLEVR_{split}_questions.json", len(paths))
-    with Image.open(paths[0]) as image:
-        height = round(CELL * image.height / image.width)
+    first_width, first_height = image_size(paths[0])
+    height = round(CELL * first_height / first_width)
     tall = height + (CAPTION if asked else 0) + GAP
     rows = -(-len(paths) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * (CELL + GAP) + GAP, rows * tall + GAP), "white")
@@ -52,13 +53,12 @@ def write_contact_sheet(root: Path, split: str, target: Path) -> None:
     font = ImageFont.load_default(size=10)
     for k, path in enumerate(paths):
         x, y = GAP + k % COLUMNS * (CELL + GAP), GAP + k // COLUMNS * tall
-        with Image.open(path) as image:
-            full_width = image.width
-            sheet.paste(image.convert("RGB").resize((CELL, height)), (x, y))
+        image = open_image(path)
+        sheet.paste(image.resize((CELL, height)), (x, y))
         if path.name in asked:
             question = asked[path.name]
             if "bbox" in question:
-                _draw_box(draw, question["bbox"], x, y, CELL / full_width)
+                _draw_box(draw, question["bbox"], x, y, CELL / image.width)
             answer = question.get("answer", "").upper()
             text = textwrap.wrap(f"{question['question']} {answer}", 46)
             draw.multiline_text((x, y + height + 2), "\n".join(text[:4]), "black", font, spacing=1)

@@ -13,10 +13,12 @@ from clevr_prep.clevr.programs import Node, ProgramError, node_results, parse_pr
 from clevr_prep.clevr.question_files import DatasetError, questions_path
 from clevr_prep.clevr.scene_masks import SceneError, SceneMasks, members
 from clevr_prep.truth.discrete_programs import discrete_answer, heard_arguments, read_layout
-from clevr_prep.truth.scene_cells import object_cells
+from clevr_prep.truth.scene_cells import check_size, noted_size, object_cells
 from snmn.common.errors import shown
 from snmn.common.paths import name_but_suffix
 from snmn.evaluation.explanation_measures import QuestionTruth, Reading, is_layout
+from snmn.storage.image_files import image_size
+from snmn.storage.rgb import ImageError
 
 _MOST_PAIRS = 6  # of which each doubles the orders there are; CLEVR has 2
 _DESCRIBES = ("_DescribeOne", "_DescribeTwo")
@@ -27,7 +29,8 @@ class Annotations:
 
     Args:
         root: the dataset's folder, with ``scenes/CLEVR_<split>_scenes.json`` and
-            ``questions/CLEVR_<split>_questions.json``.
+            ``questions/CLEVR_<split>_questions.json``, and with ``images/<split>`` where scenes do
+            not say how large their images are, as CLEVR's do not.
         split: its name.
         by_place: whether questions are known by their places in the file, from 0, rather than by
             their question_index; see ``Imdb.numbered_by_place``.
@@ -38,6 +41,8 @@ class Annotations:
     """
 
     def __init__(self, root: Path, split: str, *, by_place: bool = False):
+        self._images = root / "images" / split
+        self._sizes: dict[str, tuple[int, int]] = {}
         self.path = root / "scenes" / f"CLEVR_{split}_scenes.json"
         if not self.path.is_file():
             raise DatasetError(f"no scene annotations {self.path}, without which nothing explains")
@@ -92,7 +97,11 @@ class Annotations:
                 f"{question_index} is about {shown(image)}, in the imdb about {filename}"
             )
         try:
-            return _truth(scene, json.loads(program), grid)
+            size = noted_size(scene) or self._image_size(filename)
+            check_size(scene, size)
+            return _truth(scene, json.loads(program), grid, size)
+        except DatasetError:
+            raise
         except (ProgramError, SceneError) as error:
             raise DatasetError(
                 f"{self.questions_file}: question {question_index} about {filename}: {error}"
@@ -102,8 +111,24 @@ class Annotations:
                 f"{self.path}: the scene of {filename} is not one of CLEVR's ({error})"
             ) from None
 
+    def _image_size(self, filename: str) -> tuple[int, int]:
+        """(width, height) of an image; each is looked at once."""
+        if filename not in self._sizes:
+            path = self._images / filename
+            try:
+                self._sizes[filename] = image_size(path)
+            except (ImageError, OSError) as error:
+                found = f"there is no {path}" if isinstance(error, FileNotFoundError) else error
+                raise DatasetError(
+                    f"{self.path}: the scene of {filename} does not say how large its image is, "
+                    f"which must then be there to tell: {found}"
+                ) from None
+        return self._sizes[filename]
 
-def _truth(scene: dict, program: list[dict], grid: tuple[int, int]) -> QuestionTruth:
+
+def _truth(
+    scene: dict, program: list[dict], grid: tuple[int, int], size: tuple[int, int]
+) -> QuestionTruth:
     masks, count = SceneMasks(scene), len(scene["objects"])
     results, (nodes, order) = node_results(program, masks), parse_program(program)
     root = order[-1]
@@ -124,7 +149,7 @@ def _truth(scene: dict, program: list[dict], grid: tuple[int, int]) -> QuestionT
         )
 
     asked = np.logical_or.reduce([_as_array(results[i], count) for i in _asked(nodes, root)])
-    return QuestionTruth(cells=object_cells(scene, grid), asked=asked, read=read)
+    return QuestionTruth(cells=object_cells(scene, grid, size), asked=asked, read=read)
 
 
 def _asked(nodes: list[Node], index: int) -> list[int]:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from snmn.common.errors import UserError
+from snmn.storage.rgb import as_rgb
 from snmn.storage.torch_file import TorchFileError, read_torch_file
 
 # (mean, standard deviation) of red, green, blue on the 0..255 scale.
@@ -31,12 +32,10 @@ def resize_rgb(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
     """Image as uint8 RGB [size, size, 3], resized bilinearly with antialiasing.
 
     Args:
-        image: PIL image of any mode, or uint8 array [height, width, 3].
+        image: PIL image or array, of the kinds that `snmn.storage.rgb.as_rgb` takes.
         size: pixels each way; the aspect ratio is given up, as in the published features.
     """
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image)
-    return np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    return np.array(as_rgb(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def state_sha256(module: nn.Module) -> str:
@@ -113,7 +112,7 @@ class Backbone(nn.Module):
         return super().train(False)
 
     def preprocess(self, images: Sequence[Image.Image | np.ndarray]) -> Tensor:
-        """Images (PIL, or uint8 [height, width, 3]) as normalised float32 [N, 3, size, size]."""
+        """Images, see `resize_rgb`, as normalised float32 [N, 3, size, size]."""
         pixels = np.stack([resize_rgb(image, self.image_size) for image in images])
         return self.normalise(torch.from_numpy(pixels))
 

@@ -6,6 +6,14 @@ from collections.abc import Callable
 from snmn.common.errors import INTERRUPTED, Interrupted, UserError
 
 
+def sentence(error: Exception) -> str:
+    """What an error says, without what a loader's process adds to one of its own."""
+    text = str(error)
+    if text.startswith("Caught "):  # With the process's traceback, which ends in the error.
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return text
+
+
 def run(command: Callable[[], None], name: str) -> None:
     """Run a command; what a user can put right ends it with one sentence."""
     try:
@@ -16,7 +24,4 @@ def run(command: Callable[[], None], name: str) -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except (UserError, OSError) as error:
-        text = str(error)
-        if text.startswith("Caught "):  # By a loader's process, which adds its traceback.
-            text = text.strip().splitlines()[-1].partition(": ")[2]
-        sys.exit(f"{name}: {text}")
+        sys.exit(f"{name}: {sentence(error)}")

@@ -7,6 +7,7 @@ and the vocabulary files of the original release.
 
 import difflib
 import re
+import unicodedata
 
 from snmn.common.errors import UserError
 
@@ -50,14 +51,75 @@ class UnknownWordError(UserError):
         super().__init__(f"unknown word {word[:50]!r}{hint}")
 
 
+# What people type for words of the vocabulary and cannot mean otherwise: British spelling, short
+# forms. Not "sphere's" ("of the sphere", or "sphere is"), nor "it's" (perhaps "its").
+_SPELLINGS = {
+    "grey": "gray",
+    "colour": "color",
+    "matt": "matte",
+    **{f"{word}'s": f"{word} is" for word in ("what", "there", "that")},
+}
+# Marks that are written in other ways; those that say nothing become blanks.
+_MARKS = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u201b\u02bc\u2032\u0060\u00b4", "'"),
+        **dict.fromkeys(
+            '"\u201c\u201d\u201e\u201f\u00ab\u00bb,\u3001\u060c\u00bf\u00a1\u200b', " "
+        ),
+        **dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014\u2015\u2212", " "),
+        **dict.fromkeys("\u061f\u203d", "?"),
+        **dict.fromkeys("!:\u3002", "."),
+    }
+)
+_QUOTED = re.compile(r"(?<!\w)'([^']*)'(?!\w)")
+# A word with apostrophes within, a run of marks that end a clause, any other mark.
+_TOKEN = re.compile(r"\w+(?:'\w+)*'?|[?;.][?;.\s]*|[^\w\s]")
+
+
 def tokenise(text: str) -> list[str]:
-    """Split a question: lower case, cut at runs of non-word characters, punctuation kept.
+    """Split a question into words and marks of the vocabulary, and what is in neither as it is.
+
+    Cut at runs of non-word characters, in lower case. If that leaves something unknown, the text
+    is read as people type and paste: full-width letters and marks, accents and curly quotes are
+    what they look like, commas, dashes and quotation marks say nothing, a full stop is a ";"
+    before other words and nothing at the end, and British spellings are the American ones.
 
     >>> tokenise("Is there a cube; what is it?")
     ['is', 'there', 'a', 'cube', ';', 'what', 'is', 'it', '?']
+    >>> tokenise("Is there a grey cube. What's its colour??")
+    ['is', 'there', 'a', 'gray', 'cube', ';', 'what', 'is', 'its', 'color', '?']
     """
     pieces = re.split(r"(\W+)", text.lower())
-    return [piece.strip() for piece in pieces if piece.strip()]
+    words = [piece.strip() for piece in pieces if piece.strip()]
+    return words if all(word in _WORD_INDEX for word in words) else _read_kindly(text)
+
+
+def _read_kindly(text: str) -> list[str]:
+    text = unicodedata.normalize("NFKC", text.translate(_MARKS)).translate(_MARKS).lower()
+    # Invisible characters, and accents that no letter has.
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Mn"))
+    text = _QUOTED.sub(r" \1 ", text)
+    words: list[str] = []
+    for found in _TOKEN.finditer(text):
+        piece = found[0]
+        if piece[0] in "?;.":
+            last = not text[found.end() :].strip()
+            piece = "?" if "?" in piece else ";" if ";" in piece or not last else ""
+            if not piece or (piece == ";" and not words):
+                continue
+        elif piece not in _WORD_INDEX:
+            plain = _without_accents(piece)
+            plain = _SPELLINGS.get(plain, plain)
+            if all(word in _WORD_INDEX for word in plain.split()):
+                words += plain.split()
+                continue
+        words.append(piece)
+    return words
+
+
+def _without_accents(word: str) -> str:
+    parts = unicodedata.normalize("NFD", word)
+    return "".join(part for part in parts if not unicodedata.combining(part))
 
 
 def encode(text: str) -> list[int]:

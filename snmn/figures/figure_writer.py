@@ -15,6 +15,7 @@ from snmn.data.imdb import Imdb
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Trace, trace
 from snmn.network.model import SNMNOutput
+from snmn.storage.image_files import open_image
 
 
 @dataclass
@@ -60,6 +61,7 @@ class FigureWriter(pl.Callback):
     ):
         self.plan, self.folders, self.images = plan, folders, images
         self.drawn: dict[Path, int] = {}
+        self._tested: dict[str, set[bool | None]] = {}  # the verdicts of each task
 
     def on_test_batch_end(
         self,
@@ -75,6 +77,7 @@ class FigureWriter(pl.Callback):
         output = outputs["output"]
         boxes = pl_module.predicted_boxes(batch, output) if batch.task == "loc" else None
         verdicts = _verdicts(batch, output, boxes)
+        self._tested.setdefault(batch.task, set()).update(verdicts)
         for n, verdict in enumerate(verdicts):
             subfolder, most = self.plan.wanted(verdict)
             folder = self.folders[batch.task] / subfolder
@@ -87,6 +90,26 @@ class FigureWriter(pl.Callback):
             figure = self._draw(traced, batch, n, imdb, verdict)
             figure.save(folder / f"{number:06d}.png")
             self.drawn[folder] = self.drawn.get(folder, 0) + 1
+
+    def summary(self) -> list[str]:
+        """A line on each folder of figures, and on why there is none where some were asked for."""
+        lines = [f"figures: {count} in {folder}" for folder, count in sorted(self.drawn.items())]
+        if not self.plan.separate:
+            return lines
+        for task, verdicts in self._tested.items():
+            folder = self.folders[task]
+            if verdicts == {None}:
+                lines.append(
+                    f"figures: none in {folder}, as nobody knows the truth of this split, which "
+                    "would tell correct ones from incorrect ones; without --separate "
+                    "(TEST.VIS_SEPARATE_CORRECTNESS) the first ones are drawn"
+                )
+                continue
+            for verdict in (True, False):
+                name, most = self.plan.wanted(verdict)
+                if most and verdict not in verdicts:
+                    lines.append(f"figures: none in {folder / name}, as no prediction was {name}")
+        return lines
 
     def _draw(
         self, traced: Trace, batch: Batch, n: int, imdb: Imdb, verdict: bool | None
@@ -113,7 +136,7 @@ class FigureWriter(pl.Callback):
     def _image(self, task: str, name: str) -> Image.Image:
         path = self.images[task] / name
         try:
-            return Image.open(path)
+            return open_image(path)
         except OSError:
             key = {"vqa": "TEST.DATA_DIR", "loc": "TEST.DATA_DIR_LOC"}[task]
             raise FileNotFoundError(

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from snmn.common.vocabulary import MODULES
 from snmn.figures.canvas import FAINT, INK, PAPER, RIGHT, WRONG, blend, font, heat, stacked, wrapped
 from snmn.figures.trace import Step, Trace
+from snmn.storage.rgb import as_rgb
 
 MARGIN = 14
 NAME_WIDTH, WORDS_WIDTH, IMAGE_WIDTH = 166, 300, 210
@@ -46,7 +47,8 @@ def draw_figure(
         show_stack: whether to show the stack's other maps.
     """
     if image is not None:
-        image, image_size = image.convert("RGB"), image.size
+        image = as_rgb(image)
+        image_size = image.size
     height = round(IMAGE_WIDTH * image_size[1] / image_size[0])
     thumbnail = image.resize((IMAGE_WIDTH, height)) if image is not None else None
     width = 2 * MARGIN + NAME_WIDTH + WORDS_WIDTH + IMAGE_WIDTH

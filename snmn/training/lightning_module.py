@@ -36,6 +36,10 @@ def quiet_lightning() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for module in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=module)
+    # Of splits without answers: processes must all ask their metrics, whatever they have counted.
+    warnings.filterwarnings(
+        "ignore", message="The ``compute`` method of metric .* was called before"
+    )
 
 
 def learning_rate_scale(step: int, *, schedule: str, warmup: int, max_steps: int) -> float:

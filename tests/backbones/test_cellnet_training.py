@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -343,3 +344,40 @@ def test_missing_data_and_weights_are_named(dataset, tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
     assert main(["--evaluate", str(dataset), "--weights", str(tmp_path / "no.pt")]) == 1
     assert "no.pt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_images_that_do_not_fit_their_scenes_are_named(dataset, tmp_path, capsys, workers):
+    def said() -> str:
+        options = ["--out", str(tmp_path / "run"), "--steps", "1", "--batch-size", "4"]
+        assert main([str(dataset), *options, "--workers", workers]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+        return line
+
+    path = dataset / "images" / "train" / "picture_2.png"
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    assert said().startswith(f"error: {path} cannot be read: it is damaged or cut off")
+    path.write_bytes(good)
+    Image.open(path).resize((24, 16)).save(path)
+    assert re.search(r"error: object \d of .* far outside the image of 24 x 16 pixels", said())
+
+
+@pytest.mark.parametrize("cells", [SceneCells, AugmentedSceneCells])
+def test_scenes_that_say_another_size_than_their_images_are_refused(dataset, cells):
+    (path, scene), *_ = find_scenes(dataset, "val")
+    rendered = scene | {"render": {"width": 480, "height": 320}}
+    with pytest.raises(SceneDataError, match=f"{path} is 48 x 32 pixels, .* at 480 x 320"):
+        cells([(path, rendered)])[0]
+    cells([(path, scene | {"render": {"width": 48, "height": 32}})])[0]
+
+
+def test_pretraining_opens_images_as_all_do(dataset):
+    (path, scene), *_ = find_scenes(dataset, "val")
+    with Image.open(path) as image:
+        grey = np.asarray(image.convert("L"))
+    found = []
+    for values in (grey, grey.astype(np.uint16) * 257):
+        Image.fromarray(values).save(path)
+        found.append(SceneCells([(path, scene)])[0][0])
+    np.testing.assert_array_equal(found[0], found[1])

@@ -1,3 +1,4 @@
+import re
 import resource
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from torchvision.transforms import functional as TF
 from clevr_prep.data.extract_resnet101_c4 import main
 from snmn.backbones import build_backbone
 from snmn.data.feature_store import FeatureStore
+from tests.helpers.image_kinds import ORIENTATION, grey_kinds, hidden, in_file, picture, unclear
 from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT, SHARED
 from tests.helpers.tiny_extraction import extract, write_images, write_weights
@@ -92,6 +94,50 @@ def test_unusable_images_are_named_and_the_others_kept(dataset, weights, tmp_pat
     expected = backbone(backbone.preprocess([Image.open(cut)])).numpy()
     read = store.read([store.index(cut.name)])
     np.testing.assert_allclose(read, expected, rtol=0, atol=2e-3 * expected.max())
+
+
+def features_of(root, weights, files, *options):
+    """Features by name of an own dataset of image files, and what the command says."""
+    folder = root / "data" / "images" / "val"
+    folder.mkdir(parents=True)
+    for name, file in files.items():
+        (folder / f"{name}.png").write_bytes(file.getvalue())
+    status = extract(root / "data", weights, root / "out", *options)
+    store = FeatureStore(root / "out" / "val")
+    return status, dict(zip(store.filenames, store.read(range(len(store))), strict=True))
+
+
+def test_features_do_not_depend_on_the_kind_of_file(weights, tmp_path):
+    status, grey = features_of(tmp_path / "grey", weights, grey_kinds(picture()))
+    assert status == 0
+    expected = grey.pop("8-bit PNG.png")
+    assert len(grey) == 8 and all(np.array_equal(found, expected) for found in grey.values())
+    kinds = hidden(picture())
+    kinds["another secret"] = hidden(picture(), secret=(0, 0, 255))["RGBA PNG"]
+    _, clear = features_of(tmp_path / "clear", weights, kinds)
+    np.testing.assert_array_equal(clear["RGBA PNG.png"], clear["another secret.png"])
+
+
+def test_unclear_images_are_left_out_by_name(weights, tmp_path, capsys):
+    kinds = unclear(picture())
+    files = {"good": grey_kinds(picture())["8-bit PNG"]}
+    files |= {name: file for name, (file, _) in kinds.items()}
+    status, found = features_of(tmp_path, weights, files)
+    told = capsys.readouterr().err
+    assert status == 1 and list(found) == ["good.png"]
+    for name, (_, said) in kinds.items():
+        assert re.search(rf"left out: .*{name}\.png (has|holds) .*{said}", told)
+
+
+def test_images_are_turned_and_measured_as_their_camera_was_held(weights, tmp_path):
+    image = picture()
+    held = Image.Exif()
+    held[ORIENTATION] = 6
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    files = {"a": in_file(image, "PNG"), "b": in_file(turned, "PNG", exif=held)}
+    status, found = features_of(tmp_path, weights, files)
+    assert status == 0
+    np.testing.assert_array_equal(found["a.png"], found["b.png"])
 
 
 def test_a_missing_split_does_not_keep_the_others_from_being_done(

@@ -15,6 +15,8 @@ from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.vocabulary import ANSWERS, MODULES, UnknownWordError, encode
 from snmn.predict import image_features, main
+from snmn.storage.rgb import ImageError
+from tests.helpers.image_kinds import ORIENTATION, grey_kinds, hidden, picture, unclear
 from tests.helpers.tiny_server import settings
 
 SAMPLE = "scene-01"
@@ -88,6 +90,78 @@ def test_like_the_model(predictors, results, name):
     else:
         shares = output.answer_logits[0].softmax(dim=0).tolist()
         assert result.probabilities == pytest.approx(dict(zip(ANSWERS, shares, strict=True)))
+
+
+class TestImages:
+    """The same answers whichever way a picture is given, or a sentence on why there is none."""
+
+    QUESTION = ASKED["vqa_gt_layout"]
+
+    def shares(self, predictors, image):
+        return predictors["vqa_gt_layout"](image, self.QUESTION).probabilities
+
+    def test_a_path_a_picture_and_arrays(self, predictors, results, tmp_path):
+        image = open_sample(find_sample(SAMPLE))
+        path = tmp_path / "scene.png"
+        image.save(path)
+        pixels = np.asarray(image)
+        opaque = np.full_like(pixels[..., :1], 255)
+        ways = [path, str(path), image, pixels, pixels / 255, torch.from_numpy(pixels.copy())]
+        ways += [pixels.astype(np.uint16) << 8, np.concatenate([pixels, opaque], axis=2)]
+        with Image.open(path) as opened:
+            for way in (*ways, opened):
+                assert self.shares(predictors, way) == results["vqa_gt_layout"].probabilities
+
+    def test_grey_of_any_depth(self, predictors, tmp_path):
+        found = []
+        for name, file in grey_kinds(open_sample(find_sample(SAMPLE))).items():
+            path = tmp_path / name
+            path.write_bytes(file.getvalue())
+            found.append(self.shares(predictors, path))
+        assert all(shares == found[0] for shares in found)
+
+    def test_what_is_transparent_does_not_count(self, predictors):
+        image = open_sample(find_sample(SAMPLE))
+        for secret in ((255, 0, 0), (0, 90, 200)):
+            with Image.open(hidden(image, secret=secret)["RGBA PNG"]) as opened:
+                shown = predictors["vqa_gt_layout"](opened, self.QUESTION)
+            assert shown.image.getpixel((0, 0)) == (128, 128, 128)
+
+    def test_a_box_is_in_the_pixels_of_the_turned_picture(self, predictors, results, tmp_path):
+        held = Image.Exif()
+        held[ORIENTATION] = 6
+        stored = open_sample(find_sample(SAMPLE)).transpose(Image.Transpose.ROTATE_90)
+        stored.save(tmp_path / "held.png", exif=held)
+        found = predictors["loc_gt_layout"](tmp_path / "held.png", ASKED["loc_gt_layout"])
+        assert found.box == results["loc_gt_layout"].box
+        assert found.image.size == results["loc_gt_layout"].image.size
+
+    @pytest.mark.parametrize("kind", ["float TIFF up to 255", "32-bit TIFF", "animated GIF"])
+    def test_what_is_unclear_is_refused(self, predictors, tmp_path, kind):
+        file, said = unclear(picture())[kind]
+        path = tmp_path / "brought"
+        path.write_bytes(file.getvalue())
+        with pytest.raises(ImageError, match=f"{path} .*{said}"):
+            self.shares(predictors, path)
+        with pytest.raises(SystemExit, match=f"snmn.predict: {path} .*{said}"):
+            main([str(path), self.QUESTION])
+
+    def test_channels_first_are_refused_with_a_hint(self, predictors):
+        with pytest.raises(ImageError, match=r"channels come last: image.permute\(1, 2, 0\)"):
+            self.shares(predictors, torch.rand(3, 32, 48))
+
+
+def test_a_question_as_it_is_typed(predictors):
+    image = open_sample(find_sample(SAMPLE))
+    asked = [
+        predictors["vqa_gt_layout"](image, question)
+        for question in (
+            "What color is the large metallic cube?",
+            "What colour is the large, metallic cube??",
+        )
+    ]
+    assert asked[0].probabilities == asked[1].probabilities
+    assert asked[0].trace.words == asked[1].trace.words
 
 
 def test_unknown_word(predictors):

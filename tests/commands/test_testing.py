@@ -3,7 +3,9 @@
 import csv
 import importlib.util
 import json
+import shutil
 import sys
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -19,6 +21,9 @@ from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from config import ConfigError
 from snmn.data.feature_store import FeatureWriter
 from snmn.evaluation.scores import family
+from snmn.storage.rgb import ImageError
+from snmn.training.lightning_module import quiet_lightning
+from snmn.training.metrics import AccuracyByGroup, PrecisionByGroup
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_dataset import ATTRIBUTES
 from tests.helpers.tiny_experiment import write_experiment
@@ -191,6 +196,28 @@ class TestExplain:
         with pytest.raises(ConfigError, match=r"_questions.json has no program of question \d+"):
             run_test(experiment, "--explain", "TEST.DATA_DIR", tmp_path, out="none")
 
+    def test_without_a_size_in_the_scenes_it_is_the_images_(self, experiment, tested, tmp_path):
+        """As with scenes of CLEVR, or of the public generator at another size."""
+        shutil.copytree(experiment / "questions", tmp_path / "questions")
+        (tmp_path / "scenes").mkdir()
+        content = json.loads((experiment / "scenes" / "CLEVR_val_scenes.json").read_text())
+        for scene in content["scenes"]:
+            size = scene["render"]["width"], scene.pop("render")["height"]
+            path = tmp_path / "images" / "val" / scene["image_filename"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", size).save(path)
+        (tmp_path / "scenes" / "CLEVR_val_scenes.json").write_text(json.dumps(content))
+        options = ("--explain", "TEST.BATCH_SIZE", 10, "TEST.DATA_DIR", tmp_path)
+        again = run_test(experiment, *options, out="measured") / "val" / "summary.json"
+        first = json.loads((tested / "summary.json").read_text())
+        assert json.loads(again.read_text())["explanation"] == first["explanation"]
+        path.unlink()
+        with pytest.raises(ConfigError, match=f"how large its image is.*there is no {path}"):
+            run_test(experiment, *options, out="none")
+        Image.new("RGB", (48, 32)).save(path)
+        with pytest.raises(ConfigError, match="far outside the image of 48 x 32 pixels"):
+            run_test(experiment, *options, out="none")
+
 
 @pytest.mark.slow
 class TestFigures:
@@ -211,6 +238,18 @@ class TestFigures:
             found = folder / "vis" / name
             drawn = {str(int(path.stem)) for path in found.iterdir()} if found.exists() else set()
             assert drawn == {number for number, known in verdicts.items() if known == verdict}
+
+    def test_apart_without_answers_says_why_there_is_none(self, experiment, capsys):
+        run_test(experiment, "--figures", 2, "--separate", "--split", "test", out="unknown")
+        (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("figures"))
+        assert "none in" in line and "nobody knows the truth" in line and "--separate" in line
+
+    def test_a_damaged_image_is_named(self, experiment, tmp_path):
+        shutil.copytree(experiment / "images", tmp_path / "images")
+        for path in (tmp_path / "images" / "val").iterdir():
+            path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(ImageError, match=r"images.val.CLEVR_val_\d+.png cannot be read"):
+            run_test(experiment, "--figures", 1, "TEST.DATA_DIR", tmp_path, out="damaged")
 
     def test_the_published_keys_ask_for_them_too(self, experiment, capsys):
         keys = ["TEST.NUM_VIS", 2, "TEST.VIS_DIR_PREFIX", "pictures", "TEST.VIS_SHOW_IMG", "False"]
@@ -290,6 +329,21 @@ def test_a_split_of_one_question(experiment, tested, tmp_path):
     folder = run_test(experiment, *data, "--explain", out=tmp_path / "results") / "val"
     (row,), expected = (read_csv(f / "predictions.csv") for f in (folder, tested))
     assert row["predicted"] == expected[0]["predicted"]
+
+
+class TestTerminal:
+    def test_one_bar_that_knows_its_length(self, experiment, capsys):
+        run_test(experiment, out="bar")
+        shown = "".join(capsys.readouterr())
+        assert "0/?" not in shown
+        assert shown.count(" 0/5 ") == 1 and "testing: 100%" in shown
+
+    def test_metrics_of_what_has_no_answers_give_no_warning(self):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            quiet_lightning()
+            assert AccuracyByGroup(("a",)).compute() == PrecisionByGroup(("a",)).compute() == {}
+        assert not said
 
 
 class TestOptions:

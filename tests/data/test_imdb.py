@@ -338,7 +338,9 @@ def test_images_that_are_missing_or_damaged_are_named(tmp_path):
         build_loc(tmp_path, [EXPRESSIONS[0], expression(9, 1, None)])
     damaged = tmp_path / "images" / "loc_tiny" / image_name(9)
     damaged.write_text("not a picture")
-    with pytest.raises(DatasetError, match=f"question 1 .*{damaged} is not an image"):
+    with pytest.raises(
+        DatasetError, match=f"question 1 .*{damaged} cannot be read: it is no image"
+    ):
         build_loc(tmp_path, [EXPRESSIONS[0], expression(9, 1, None)])
 
 

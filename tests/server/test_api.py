@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from server import questions, samples
+from server.images import decode_image
 from server.main import create_app
 from server.settings import SettingError, Settings
 from snmn.backbones import build_backbone
@@ -19,6 +20,8 @@ from snmn.checkpoints.bundled import BUNDLED
 from snmn.checkpoints.checkpoint import load_model
 from snmn.common.boxes import decode_boxes
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS, encode
+from snmn.storage.image_files import open_image
+from tests.helpers.image_kinds import grey_kinds, hidden, in_file, picture, unclear
 from tests.helpers.tiny_server import image_bytes, settings, write_models
 
 QUESTION = "How many cubes are there?"
@@ -214,6 +217,21 @@ def test_unknown_words_are_named_with_their_nearest(client):
     assert {"word": "qqqq", "nearest": []} in body["unknown"]
 
 
+def test_questions_as_people_type_them(client):
+    plain = post(client, {**ASK, "question": "What color is the gray cube?"}).json()
+    for typed in (
+        "What colour is the grey cube??",
+        "\u201cWHAT COLOUR is the grey cube\uff1f\u201d",
+    ):
+        answer = post(client, {**ASK, "question": typed}).json()
+        assert answer["words"] == plain["words"]
+        assert answer["probabilities"] == plain["probabilities"]
+        assert client.get("/api/check", params={"question": typed}).json()["unknown"] == []
+    said = {**ASK, "question": "What is the sphere\u2019s colour?"}
+    body = refused(post(client, said), 422, "unknown_word")
+    assert [unknown["word"] for unknown in body["unknown"]] == ["sphere's"]
+
+
 @pytest.mark.parametrize(
     "question, code",
     [("", "empty_question"), ("  ?", "empty_question")]
@@ -252,6 +270,39 @@ def test_bad_images_are_refused(client, data, status, code, reliability):
             assert response.status_code in (415, 422)
         else:
             refused(response, status, code)
+
+
+@pytest.mark.parametrize("kind", [k for k in unclear(picture()) if "TIFF" not in k])
+def test_uploads_of_several_pictures_are_refused(client, kind):
+    data = unclear(picture())[kind][0].getvalue()
+    body = refused(
+        post(client, {"question": QUESTION}, image=("a", data, "image/png")), 422, "unclear_image"
+    )
+    assert body["detail"].startswith("The uploaded image holds several images")
+
+
+def test_uploads_of_a_kind_that_only_files_may_have_are_refused(client):
+    """TIFF has more kinds than a decoder should meet from strangers."""
+    data = in_file(picture(), "TIFF").getvalue()
+    response = post(client, {"question": QUESTION}, image=("a", data, "image/tiff"))
+    refused(response, 415, "not_an_image")
+
+
+def test_uploads_are_opened_as_files_are():
+    image = picture((480, 320))
+    kinds = {name: file for name, file in grey_kinds(image).items() if "PNG" in name}
+    kinds |= {name: file for name, file in hidden(image).items() if "TIFF" not in name}
+    for name, file in kinds.items():
+        shown = decode_image(file.getvalue(), max_pixels=1_000_000)
+        assert np.array_equal(np.asarray(shown), np.asarray(open_image(file))), name
+
+
+def test_a_turned_upload_counts_and_is_measured_as_it_is_seen(client):
+    held = Image.Exif()
+    held[0x0112] = 6
+    data = image_bytes((200, 300), exif=held)
+    answer = post(client, {"question": QUESTION}, image=("a.png", data, "image/png")).json()
+    assert (answer["image_width"], answer["image_height"]) == (300, 200)
 
 
 def huge_png(side=20_000) -> bytes:

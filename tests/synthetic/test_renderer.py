@@ -195,7 +195,7 @@ def test_genuine_objects_lie_under_our_masks():
         path = REAL / "images" / "val" / scene["image_filename"]
         with Image.open(path) as opened:
             image = np.asarray(opened.convert("RGB")).astype(float)
-        mask = instance_mask(scene, scene_camera(scene, 480, 320))
+        mask = instance_mask(scene, scene_camera(scene, (480, 320), 480, 320))
         colourful = image.max(2) - image.min(2)
         for i, thing in enumerate(scene["objects"], start=1):
             if thing["color"] in ("gray", "brown") or thing["material"] == "metal":

@@ -139,7 +139,9 @@ def test_one_object_scene():
 def test_fit_place_recovers_a_camera():
     points = np.random.default_rng(0).uniform((-3, -3, 0.3), (3, 3, 0.7), (5, 3))
     camera = Camera((7.2, -6.9, 5.7), 480, 320)
-    assert fit_place(points, camera.project(points)) == pytest.approx(camera.place, abs=1e-4)
+    assert fit_place(points, camera.project(points), 480, 320) == pytest.approx(
+        camera.place, abs=1e-4
+    )
 
 
 @needs_real
@@ -147,7 +149,7 @@ def test_genuine_pixel_coordinates_come_back(real_scenes):
     for scene in real_scenes:
         points = [o["3d_coords"] for o in scene["objects"]]
         pixels = np.array([o["pixel_coords"] for o in scene["objects"]])
-        place = fit_place(points, pixels)
+        place = fit_place(points, pixels, 480, 320)
         assert np.abs(np.array(place) - PLACE).max() < 0.55
         off = np.abs(Camera(place, 480, 320).project(points) - pixels)
         assert off[:, :2].max() < 0.6 and off[:, 2].max() < 0.01

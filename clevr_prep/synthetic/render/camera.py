@@ -60,7 +60,7 @@ def directions() -> dict[str, list[float]]:
     return {k: (v + 0.0).tolist() for k, v in (*pairs, ("above", above), ("below", -above))}
 
 
-def fit_place(points, pixels, width: int = 480, height: int = 320) -> tuple[float, float, float]:
+def fit_place(points, pixels, width: int, height: int) -> tuple[float, float, float]:
     """Camera place from object centres [n, 3] and CLEVR's pixel coordinates [n, 3].
 
     Gauss-Newton steps from the unjittered place; a depth counts as much as hundred pixels a unit.

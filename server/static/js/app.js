@@ -9,7 +9,7 @@ import { Images } from "./images.js";
 import { Models } from "./models.js";
 import { Steps } from "./steps.js";
 
-const IMAGE_CODES = new Set(["not_an_image", "damaged_image", "empty_image", "tiny_image", "too_many_pixels", "too_large"]);
+const IMAGE_CODES = new Set(["not_an_image", "damaged_image", "empty_image", "tiny_image", "unclear_image", "too_many_pixels", "too_large"]);
 const ASKING = /^(what|how|is|are|do|does|has|have)\b[^?]*$/i;
 
 const STAGE_HEIGHT = 420; // pixels at most
@@ -181,7 +181,10 @@ function refused(refusal) {
 }
 
 const replaceWord = (text, word, known) =>
-  text.split(/(\W+)/).map((piece) => (piece.toLowerCase() === word ? known : piece)).join("");
+  text
+    .split(/([^\p{L}\p{N}_'\u2019]+)/u)
+    .map((piece) => (piece.toLowerCase().replaceAll("\u2019", "'") === word ? known : piece))
+    .join("");
 
 // On a phone the answer lies below the form.
 function revealResult() {
