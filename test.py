@@ -33,11 +33,11 @@ import pytorch_lightning as pl
 
 from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.truth.annotations import Annotations
-from config import Config, ConfigError, check_heads, load_config, splits, to_dict
-from experiment import build_test_data
+from config import Config, ConfigError, check_heads, load_config, splits, stored_data, to_dict
 from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
+from snmn.data.from_settings import build_data
 from snmn.data.imdb import Imdb
 from snmn.evaluation.explanation_callback import Explainer
 from snmn.evaluation.result_files import write_results
@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     for note in notes:
         print(f"note: {note}")
     check_heads(config)
-    data = build_test_data(config)
+    data = build_data(to_dict(config), test=stored_data(config, config.TEST))
     training = load_training(given.checkpoint, data, to_dict(config), ema=config.TEST.USE_EMA)
     figures = build_figures(config)
     explainer = build_explainer(config, data.questions("test")) if given.explain else None

@@ -21,14 +21,18 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 
-from config import Config, check_training, load_config, tasks, to_dict
-from experiment import build_training, build_training_data
+from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
+from clevr_prep.synthetic.training_sources import training_sources
+from config import Config, check_training, load_config, splits, stored_data, tasks, to_dict
 from snmn.checkpoints.checkpoint import load_weights, read_checkpoint
 from snmn.checkpoints.checks import check_model, check_resumable
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
+from snmn.data.data_module import CLEVRDataModule
+from snmn.data.from_settings import build_data
 from snmn.storage.locks import lock_folder
 from snmn.training.checkpoint_writing import keep_checkpoint, remove_remains
+from snmn.training.from_settings import build_training
 from snmn.training.interrupt import StopOnInterrupt
 from snmn.training.lightning_module import quiet_lightning
 from snmn.training.loggers import (
@@ -46,6 +50,13 @@ from snmn.training.score_history import ScoreHistory
 from snmn.training.trainer import build_trainer as lightning_trainer
 
 say = rank_zero_only(print)  # Of several processes, one speaks.
+
+
+def build_training_data(config: Config, *, seed: int) -> CLEVRDataModule:
+    """Training and validation data."""
+    settings, train = to_dict(config), config.TRAIN
+    sources = training_sources(settings, stored_data(config, train), splits(config, train))
+    return build_data(settings, train=sources, val=stored_data(config, config.TEST), seed=seed)
 
 
 def build_trainer(
@@ -155,7 +166,12 @@ def train_once(
         config, given, directory, name=name, resumed=resume is not None, callbacks=[history, stop]
     )
     run = Run(seed, str(directory), history.scores)
-    training = build_training(config, seed=seed)
+    training = build_training(
+        to_dict(config),
+        seed=seed,
+        question_types=QUESTION_TYPES,
+        expression_types=REFERRING_TYPES,
+    )
     if given.compile:
         training.model.compile()
     if resume is not None:

@@ -14,9 +14,8 @@ PACKAGES = ("snmn", "clevr_prep", "server", "benchmarks")
 # What each of the modules at the top may import of the project.
 TOP = {
     "config": {"snmn"},
-    "experiment": {"snmn", "clevr_prep", "config"},
-    "train": {"snmn", "clevr_prep", "config", "experiment"},
-    "test": {"snmn", "clevr_prep", "config", "experiment"},
+    "train": {"snmn", "clevr_prep", "config"},
+    "test": {"snmn", "clevr_prep", "config"},
 }
 
 _LINT = """
@@ -70,7 +69,6 @@ WRONG = [
     ("snmn/export.py", "import server.settings"),
     ("snmn/convert.py", "import test"),
     ("clevr_prep/workers.py", "import server.api"),
-    ("clevr_prep/pretraining/loss.py", "import experiment"),
     ("clevr_prep/clevr/programs.py", "import clevr_prep.truth.annotations"),
     ("clevr_prep/synthetic/render/camera.py", "import clevr_prep.synthetic.language.grammar"),
     ("clevr_prep/synthetic/scenes/compact_scenes.py", "import clevr_prep.synthetic.dataset"),

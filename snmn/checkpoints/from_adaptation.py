@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snmn.checkpoints.used_weights import UsedWeights
-from snmn.network.lstm import FORGET_BIAS
+from snmn.network.lstm import forget_bias
 
 Weights = Mapping[str, Tensor]
 
@@ -127,12 +127,15 @@ def _dense(weights: Weights, layer: str, target: str) -> dict[str, Tensor]:
 
 
 def _question_lstm(weights: Weights) -> dict[str, Tensor]:
-    parts = {"input_weight": [], "hidden_weight": [], "bias": []}
-    for suffix in ("l0", "l0_reverse"):
+    state = {}
+    for suffix, target in (("l0", "forward_lstm"), ("l0_reverse", "backward_lstm")):
         bias = weights[f"q_enc.bias_ih_{suffix}"] + weights[f"q_enc.bias_hh_{suffix}"]
-        hidden = len(bias) // 4
-        bias[hidden : 2 * hidden] -= FORGET_BIAS  # Ours adds it in the cell.
-        parts["input_weight"].append(weights[f"q_enc.weight_ih_{suffix}"].t())
-        parts["hidden_weight"].append(weights[f"q_enc.weight_hh_{suffix}"].t())
-        parts["bias"].append(bias)
-    return {f"question_encoder.lstm.{name}": torch.stack(part) for name, part in parts.items()}
+        constant = forget_bias(len(bias) // 4)
+        for ours, value in (
+            ("weight_ih_l0", weights[f"q_enc.weight_ih_{suffix}"]),
+            ("weight_hh_l0", weights[f"q_enc.weight_hh_{suffix}"]),
+            ("bias_ih_l0", bias - constant),
+            ("bias_hh_l0", constant),
+        ):
+            state[f"question_encoder.{target}.{ours}"] = value
+    return state

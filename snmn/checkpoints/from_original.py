@@ -13,6 +13,7 @@ from torch import Tensor
 from snmn.checkpoints.used_weights import UsedWeights
 from snmn.common.errors import shown
 from snmn.common.vocabulary import MODULES
+from snmn.network.lstm import forget_bias
 
 Weights = Mapping[str, Tensor]
 
@@ -134,27 +135,25 @@ def _gates(matrix: Tensor) -> Tensor:
     return torch.cat([write, forget, candidate, output], dim=-1)
 
 
-def _lstm(kernels: list[Tensor], biases: list[Tensor], target: str) -> dict[str, Tensor]:
-    """An LSTM of ours from one kernel and bias per direction."""
-    hidden = kernels[0].shape[1] // 4
-    kernels = [_gates(kernel) for kernel in kernels]
+def _lstm(kernel: Tensor, bias: Tensor, target: str) -> dict[str, Tensor]:
+    """A `tensorflow_lstm` from a kernel [input + hidden, 4 * hidden] and its bias."""
+    hidden = kernel.shape[1] // 4
+    kernel = _gates(kernel).t()
     return {
-        f"{target}.input_weight": torch.stack([kernel[:-hidden] for kernel in kernels]),
-        f"{target}.hidden_weight": torch.stack([kernel[-hidden:] for kernel in kernels]),
-        f"{target}.bias": torch.stack([_gates(bias) for bias in biases]),
+        f"{target}.weight_ih_l0": kernel[:, :-hidden],
+        f"{target}.weight_hh_l0": kernel[:, -hidden:],
+        f"{target}.bias_ih_l0": _gates(bias),
+        f"{target}.bias_hh_l0": forget_bias(hidden),
     }
 
 
 def _question_lstm(variables: Weights) -> dict[str, Tensor]:
-    scopes = [
-        f"model/input_unit/bidirectional_rnn/{direction}/basic_lstm_cell"
-        for direction in ("fw", "bw")
-    ]
-    return _lstm(
-        [_only(variables, f"{scope}/kernel") for scope in scopes],
-        [_only(variables, f"{scope}/bias") for scope in scopes],
-        "question_encoder.lstm",
-    )
+    state = {}
+    for direction, target in (("fw", "forward_lstm"), ("bw", "backward_lstm")):
+        scope = f"model/input_unit/bidirectional_rnn/{direction}/basic_lstm_cell"
+        kernel, bias = (_only(variables, f"{scope}/{part}") for part in ("kernel", "bias"))
+        state.update(_lstm(kernel, bias, f"question_encoder.{target}"))
+    return state
 
 
 def _module_score_layers(variables: Weights) -> list[str]:
@@ -274,7 +273,7 @@ def _reconstruction(variables: Weights, arguments: dict) -> dict[str, Tensor]:
         read_dim = kernel.shape[0] - kernel.shape[1] // 4
         role = "writer" if read_dim == arguments["embed_dim"] else "reader"
         bias = rest[name.removesuffix("kernel") + "bias"]
-        state.update(_lstm([kernel], [bias], f"reconstruction.{role}"))
+        state.update(_lstm(kernel, bias, f"reconstruction.{role}"))
     (output,) = _scopes(rest, "model/")
     state.update(_dense(rest, output, "reconstruction.output"))
     return state

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 
 from snmn.common.boxes import encode_boxes
+from snmn.common.reading_order import next_read
+from snmn.common.vocabulary import MODULES
 from snmn.data.question_sources import EncodedQuestions
 
 
@@ -30,6 +32,8 @@ class Batch:
         image: [N] int64 index into the imdb's (or other source's) ``filenames``.
         question_type: [N] int64 index into its ``question_types``, 255 unknown.
         hops: [N] int64, 255 unknown.
+        next_read: [N, T] int64 for each step of a layout the step whose words come next, see
+            `snmn.common.reading_order`; None without layouts.
         image_size: [N, 2] int64 (width, height) in pixels of each question's image; loc only.
         box: [N, 4] float32 true boxes [x, y, w, h] in pixels, NaN unknown; None where nobody
             knows any. With it come
@@ -47,6 +51,7 @@ class Batch:
     question_type: torch.Tensor
     hops: torch.Tensor
     image_size: torch.Tensor | None = None
+    next_read: torch.Tensor | None = None
     box: torch.Tensor | None = None
     box_cell: torch.Tensor | None = None
     box_offset: torch.Tensor | None = None
@@ -67,6 +72,8 @@ class Batch:
         if layout is not None:
             layout = np.pad(layout, ((0, 0), (0, max(0, steps - layout.shape[1]))))
             layout = long(layout[:, :steps])
+            rows = [next_read(tuple(MODULES[index] for index in row)) for row in layout.tolist()]
+            following = torch.tensor(rows)
         boxes = {}
         if questions.image_size is not None:
             boxes["image_size"] = long(questions.image_size)
@@ -81,6 +88,7 @@ class Batch:
             image_features=torch.from_numpy(features),
             answer=long(questions.answer) if (questions.answer >= 0).any() else None,
             layout=layout,
+            next_read=None if layout is None else following,
             question_index=long(questions.question_index),
             image=long(np.repeat(images, len(questions) // len(images))),
             question_type=long(questions.question_type),

@@ -134,10 +134,10 @@ class StackNMN(nn.Module):
     def forward(self, control: Tensor, module_probs: Tensor, knowledge: KnowledgeBase) -> Execution:
         """Run control [N,T,C] with module_probs [N,T,M] on the knowledge base."""
         N, P = len(control), knowledge.cells.shape[1]
-        stack = self.pointer.empty(N, P, knowledge.dtype)
         stacks, tops, weights = [], [], []
         # The stack is written to T times: in full precision, also where the rest is not.
         with torch.autocast(control.device.type, enabled=False):
+            stack = self.pointer.empty(N, P, knowledge.dtype)
             control, module_probs = control.to(knowledge.dtype), module_probs.to(knowledge.dtype)
             ahead = {
                 name: module(knowledge, control)

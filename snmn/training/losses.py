@@ -42,6 +42,7 @@ class Targets(Protocol):
     length: Tensor  # [N]
     answer: Tensor | None  # [N], -1 unknown
     layout: Tensor | None  # [N,T]
+    next_read: Tensor | None  # [N,T], see `snmn.common.reading_order`
     box_cell: Tensor | None  # [N], -1 unknown
     box_offset: Tensor | None  # [N,4], in units of the grid
 
@@ -133,17 +134,19 @@ class SNMNLoss(nn.Module):
             )
         if self.offset_weight is not None and batch.box_cell is not None:
             known = batch.box_cell != UNKNOWN
-            predicted = offsets_at(output.box_offsets, batch.box_cell)
-            losses["offset"] = self.offset_weight * F.mse_loss(
-                predicted[known], batch.box_offset[known]
-            )
+            predicted = offsets_at(output.box_offsets, batch.box_cell.clamp_min(0))
+            # Unknown boxes have no error. Left out by their index, the host would have to wait
+            # until the device has counted the others.
+            target = torch.where(known[:, None], batch.box_offset, predicted.detach())
+            errors = F.mse_loss(predicted, target, reduction="none").mean(dim=1)  # [N]
+            losses["offset"] = self.offset_weight * errors.sum() / known.sum()
         if self.reconstruction_weight is not None:
             losses["reconstruction"] = self.reconstruction_weight * reconstruction_loss(
                 output.reconstruction_logits, batch.question, batch.length
             )
         if self.reading_order_weight is not None and batch.layout is not None:
             losses["reading_order"] = self.reading_order_weight * reading_order_loss(
-                output.question_attention, batch.question, batch.layout
+                output.question_attention, batch.question, batch.layout, batch.next_read
             )
         if self.sharpen_weight is not None:
             progress = schedule_progress(step, self.sharpen_begin, self.sharpen_end)

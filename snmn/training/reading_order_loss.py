@@ -6,70 +6,22 @@ answered by whoever finds the brown object first, goes from the cylinder to what
 compares places. And a chain's first object often need not be found at all: the leftmost cube is the
 cube left of the sphere, whatever the sphere.
 
-English settles it without any label: what is related is named before what it is related to, and the
-first of two things before the second. So the words of a layout's steps stand in the order that
-`next_read` gives, which follows from the layout alone. Held to that order only, steps whose object
-no answer needs take up "the" and "do" at its beginning; so Find and Filter are also held to words
-that describe objects, Transform to words that relate them.
+English settles it without any label: what is related is named before what it is related to, and
+the first of two things before the second. So the words of a layout's steps stand in an order that
+follows from the layout alone (`snmn.common.reading_order`). Held to that order only, steps whose
+object no answer needs take up "the" and "do" at its beginning; so Find and Filter are also held to
+words that describe objects, Transform to words that relate them.
 
 Not in the paper, and off in the published configurations. It needs expert layouts.
 """
 
-from collections.abc import Sequence
-from functools import cache
-
 import torch
 from torch import Tensor
 
+from snmn.common.reading_order import NOBODY
 from snmn.common.vocabulary import MODULES, QUESTION_WORDS
 
-NOBODY = -1  # no step is known to be read next
 _LEAST = 1e-6  # no probability counts as less
-
-
-@cache
-def next_read(layout: tuple[str, ...]) -> tuple[int, ...]:
-    """For each step of a layout, the step whose words come next in the sentence, or `NOBODY`.
-
-    Only steps whose words name objects or relations have an order; Scene and the Describes have no
-    words of their own. "There is a sphere; how many cubes are left of it?" says the last relation
-    after what it starts from, so a last relation that one Describe follows is left unordered.
-    Steps that take from an empty stack end the order: the layout is none.
-    """
-    phrases: list[list[int]] = []  # Of each set on the stack: its steps as they are read.
-    following = [NOBODY] * len(layout)
-
-    def order(steps: Sequence[int]) -> None:
-        for step, after in zip(steps, steps[1:], strict=False):
-            following[step] = after
-
-    for step, module in enumerate(layout):
-        if module == "_NoOp":
-            continue
-        if module == "_Find":
-            phrases.append([step])
-        elif module == "_Scene":
-            phrases.append([])
-        elif module in ("_Transform", "_Filter") and phrases:
-            phrases[-1].insert(0, step)
-        elif module in ("_And", "_Or", "_DescribeTwo") and len(phrases) > 1:
-            second = phrases.pop()
-            phrases[-1] += second
-        elif module == "_DescribeOne" and phrases:
-            related = _last_relation(layout[:step])
-            order(phrases[-1][:related])
-            phrases[-1] = phrases[-1][related:]
-        else:
-            break
-    for steps in phrases:
-        order(steps)
-    return tuple(following)
-
-
-def _last_relation(layout: Sequence[str]) -> int:
-    """How many steps a relation takes that ends a layout: a Transform, and maybe its Filter."""
-    filtered = layout[-1] == "_Filter"
-    return 1 + filtered if layout[-1 - filtered] == "_Transform" else 0
 
 
 def _told_by(words: str) -> Tensor:
@@ -90,7 +42,9 @@ _READ_BY = {"_Find": _DESCRIBE, "_Filter": _DESCRIBE, "_Transform": _RELATE}
 _READS = torch.stack([_READ_BY.get(module, torch.zeros_like(_RELATE)) for module in MODULES])
 
 
-def reading_order_loss(attention: Tensor, question: Tensor, layout: Tensor) -> Tensor:
+def reading_order_loss(
+    attention: Tensor, question: Tensor, layout: Tensor, following: Tensor
+) -> Tensor:
     """How unlikely steps are to read words of their kind in the sentence's order; 0 where they do.
 
     A word drawn from a step's attention should stand before one drawn from that of the step which
@@ -98,10 +52,9 @@ def reading_order_loss(attention: Tensor, question: Tensor, layout: Tensor) -> T
     describes objects or relates them. The loss is the negative log of these probabilities, summed
     over steps and averaged over questions.
 
-    Shapes: attention [N,T,S] to words, question [N,S] word indices, layout [N,T] module indices.
+    Shapes: attention [N,T,S] to words, question [N,S] word indices, layout [N,T] module indices,
+    following [N,T] the step that is read next, or `NOBODY`.
     """
-    rows = [next_read(tuple(MODULES[index] for index in row)) for row in layout.tolist()]
-    following = torch.tensor(rows, device=attention.device)  # [N,T]
     S = attention.shape[2]
     before = torch.ones(S, S, device=attention.device).triu(1)  # [S,S] of a word and a later one
     after = following.clamp_min(0)[..., None].expand_as(attention)

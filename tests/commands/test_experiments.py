@@ -11,7 +11,6 @@ import torch
 
 import train
 from config import ConfigError, load_config
-from experiment import build_training_data
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.boxes import box_iou
@@ -22,6 +21,7 @@ from snmn.training.ema import ExponentialMovingAverage
 from snmn.training.lightning_module import SNMNTraining
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
+from train import build_training_data
 
 STEPS = 4
 EXPERIMENTS = [

@@ -133,7 +133,7 @@ def test_thirty_two_expressions_are_overfitted(options):
     batch = SimpleNamespace(answer=None, layout=layout, box_cell=cell, box_offset=offset)
     loss = SNMNLoss(layout_weight=1.0, cell_weight=1.0, offset_weight=1.0)
     optimiser = TFAdam(model.parameters(), lr=1e-2)
-    for step in range(300):
+    for step in range(400):
         losses = loss(model(question, length, features), batch, model, step)
         optimiser.zero_grad()
         sum(losses.values()).backward()

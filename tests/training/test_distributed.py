@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from config import load_config
-from experiment import build_training_data
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses
 from snmn.data.data_module import DataError
@@ -18,6 +17,7 @@ from snmn.data.imdb import Imdb
 from snmn.training.metrics import NamedMeans
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
+from train import build_training_data
 
 STEPS = 4
 

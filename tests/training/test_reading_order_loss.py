@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from clevr_prep.truth.discrete_programs import heard_arguments
+from snmn.common.reading_order import NOBODY, next_read
 from snmn.common.vocabulary import MODULE_INDEX, QUESTION_WORDS, encode, tokenise
 from snmn.network.model import build_model
 from snmn.training.losses import SNMNLoss
-from snmn.training.reading_order_loss import NOBODY, next_read, reading_order_loss
+from snmn.training.reading_order_loss import reading_order_loss
 
 # A question, its expert layout, and the words that each step is about; none for what has no words.
 READINGS = [
@@ -48,7 +49,7 @@ READINGS = [
 
 
 def batch(question: str, layout: str, about: str):
-    """Attention [1,T,S] all on the words of each step, question [1,S], layout [1,T]."""
+    """Attention [1,T,S] all on the words of each step, question [1,S], layout and order [1,T]."""
     words, modules = tokenise(question), layout.split()
     attention = torch.full((1, 9, len(words)), 1 / len(words))
     for step, word in enumerate(about.split()):
@@ -56,7 +57,8 @@ def batch(question: str, layout: str, about: str):
             attention[0, step] = torch.eye(len(words))[words.index(word)]
     padded = modules + ["_NoOp"] * (9 - len(modules))
     indices = torch.tensor([[MODULE_INDEX[name] for name in padded]])
-    return attention, torch.tensor([encode(question)]), indices
+    following = torch.tensor([next_read(tuple(padded))])
+    return attention, torch.tensor([encode(question)]), indices, following
 
 
 @pytest.mark.parametrize("question, layout, about", READINGS)
@@ -107,7 +109,7 @@ def test_words_of_a_module_are_those_that_its_program_hears(module):
     for index, word in enumerate(QUESTION_WORDS):
         one = torch.ones(1, 1, 1)
         layout = torch.tensor([[MODULE_INDEX[module]]])
-        loss = reading_order_loss(one, torch.tensor([[index]]), layout)
+        loss = reading_order_loss(one, torch.tensor([[index]]), layout, torch.tensor([[NOBODY]]))
         heard = bool(heard_arguments(module, [word], [1.0])) or word in beside
         torch.testing.assert_close(loss, torch.tensor(0.0 if heard else CERTAINLY_WRONG), msg=word)
 
@@ -129,10 +131,15 @@ def test_training_brings_steps_to_their_words():
     model = build_model(feature_dim=8, pe_dim=8, answer_hidden_dim=8, **sizes)
     loss = SNMNLoss(answer_weight=None, reading_order_weight=2.0)
     question, layout, about = READINGS[1]
-    attention, words, layouts = batch(question, layout, about)
+    attention, words, layouts, following = batch(question, layout, about)
     length = torch.tensor([attention.shape[2]])
     targets = SimpleNamespace(
-        question=words, length=length, layout=layouts, answer=None, box_cell=None
+        question=words,
+        length=length,
+        layout=layouts,
+        next_read=following,
+        answer=None,
+        box_cell=None,
     )
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     values = []

@@ -333,7 +333,7 @@ def test_a_handful_of_questions_is_overfitted():
         answer=torch.randint(0, 28, (16,)), layout=torch.randint(0, 9, (8, 4)).repeat(2, 1)
     )
     loss, optimiser = SNMNLoss(layout_weight=1.0), TFAdam(model.parameters(), lr=1e-2)
-    for step in range(300):
+    for step in range(600):
         losses = loss(model(question, length, features), batch, model, step)
         optimiser.zero_grad()
         sum(losses.values()).backward()
