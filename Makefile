@@ -16,7 +16,7 @@ STEPS ?= 4000
 DATA := data/quickstart
 RUN := runs/quickstart
 
-.PHONY: install quickstart prepare summary fast test lint clean-quickstart
+.PHONY: install quickstart prepare trained summary fast test lint clean-quickstart
 
 install: $(VENV)/installed
 
@@ -26,7 +26,7 @@ $(VENV)/installed: requirements.txt dev-requirements.txt $(CONSTRAINTS)
 	$(BIN)/pip install $(CONSTRAINTS:%=--constraint %) -r requirements.txt -r dev-requirements.txt
 	touch $@
 
-quickstart: install prepare $(RUN)/trained-$(STEPS) summary
+quickstart: install prepare trained summary
 
 # Each of these skips what is already there.
 prepare: install
@@ -37,11 +37,11 @@ prepare: install
 	$(BIN)/python clevr_prep/data/get_ground_truth_layout.py --data-dir $(DATA)/clevr
 	$(BIN)/python clevr_prep/data/build_clevr_imdb.py --data-dir $(DATA)/clevr --out $(DATA)/imdb
 
-$(RUN)/trained-$(STEPS): | prepare
-	$(BIN)/python train.py configs/quickstart.yaml TRAIN.MAX_ITER $(STEPS)
-	touch $@
+# Goes on where an interrupted or killed run was; with other STEPS it is another run.
+trained: prepare
+	$(BIN)/python train.py configs/quickstart.yaml --resume auto TRAIN.MAX_ITER $(STEPS)
 
-summary: $(RUN)/trained-$(STEPS)
+summary: trained
 	$(BIN)/python test.py configs/quickstart.yaml $(RUN)/last.ckpt
 
 # A little of every room, in about two minutes.

@@ -217,6 +217,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> tuple[C
     if not config.DATASET:
         heads = (config.MODEL.BUILD_VQA, config.MODEL.BUILD_LOC)
         config.DATASET = {(True, False): "vqa", (False, True): "loc"}.get(heads, "joint")
+        if all(heads):
+            notes.append("DATASET is joint, since MODEL.BUILD_VQA and MODEL.BUILD_LOC are True")
     _check(config)
     return config, notes
 
@@ -254,7 +256,8 @@ def _heads(config: Config) -> dict[str, bool]:
 
 
 def check_heads(config: Config) -> None:
-    """Refuse a DATASET with a task that the model has no head for."""
+    """Refuse a DATASET with a task that the model has no head for, or one path for its splits."""
+    _check_paths(config, set(splits(config, config.TEST).values()))
     for task in tasks(config):
         if not _heads(config)[task]:
             raise ConfigError(
@@ -266,6 +269,7 @@ def check_training(config: Config) -> None:
     """Refuse what contradicts itself in training, saying what to change; testing may not mind."""
     check_heads(config)
     train = config.TRAIN
+    _check_paths(config, {*splits(config, train).values(), *splits(config, config.TEST).values()})
     for task, built in _heads(config).items():
         if built and task not in tasks(config):
             raise ConfigError(
@@ -380,14 +384,28 @@ def _check_numbers(config: Config) -> None:
 
 
 def _check_patterns(config: Config) -> None:
-    """Paths that stand for several files have one place for the name."""
+    """Paths that can stand for several files have at most one place for the name."""
     patterns = {
         "IMDB_FILE": config.IMDB_FILE,
         "FEATURE_DIR": config.FEATURE_DIR,
         "TRAIN.SNAPSHOT_DIR": config.TRAIN.SNAPSHOT_DIR,
-        "TRAIN.FRESH_SCENES_FILE": config.TRAIN.FRESH_SCENES_FILE or "%s",
-        "TRAIN.FRESH_SCENES_FILE_LOC": config.TRAIN.FRESH_SCENES_FILE_LOC or "%s",
+        "TRAIN.FRESH_SCENES_FILE": config.TRAIN.FRESH_SCENES_FILE,
+        "TRAIN.FRESH_SCENES_FILE_LOC": config.TRAIN.FRESH_SCENES_FILE_LOC,
     }
     for key, pattern in patterns.items():
-        if pattern.count("%s") != 1:
-            raise ConfigError(f"{key} must contain %s exactly once, not {pattern!r}")
+        if pattern.count("%s") > 1:
+            raise ConfigError(f"{key} must contain %s once at most, not {pattern!r}")
+    if "%s" not in config.TRAIN.SNAPSHOT_DIR:
+        directory = config.TRAIN.SNAPSHOT_DIR
+        raise ConfigError(f"TRAIN.SNAPSHOT_DIR must contain %s, not be {directory!r}")
+
+
+def _check_paths(config: Config, names: set[str]) -> None:
+    """Data of several splits have several paths."""
+    for key in ("IMDB_FILE", "FEATURE_DIR"):
+        path = getattr(config, key)
+        if len(names) > 1 and "%s" not in path:
+            raise ConfigError(
+                f"{key} must contain %s for the names of the splits {', '.join(sorted(names))}, "
+                f"not be {path!r}"
+            )

@@ -24,6 +24,9 @@ snmn/evaluation/explanation_measures.py.
 Tests the moving average of the weights unless --raw.
 """
 
+import snmn  # noqa: F401  (first: see snmn.common.threads)
+
+# isort: split
 import argparse
 import shlex
 import sys
@@ -44,7 +47,9 @@ from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
 from snmn.training.batch_bar import BatchBar
 from snmn.training.from_checkpoint import load_training
+from snmn.training.interrupt import stopping_on_sigterm
 from snmn.training.lightning_module import quiet_lightning
+from snmn.training.trainer_options import naming_options
 
 
 def result_folders(config: Config) -> dict[str, Path]:
@@ -172,17 +177,19 @@ def main(arguments: list[str] | None = None) -> None:
     training = load_training(given.checkpoint, data, to_dict(config), ema=config.TEST.USE_EMA)
     figures = build_figures(config)
     explainer = build_explainer(config, data.questions("test")) if given.explain else None
-    trainer = pl.Trainer(
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        limit_test_batches=given.batches,
-        callbacks=[callback for callback in (figures, explainer, BatchBar()) if callback],
-    )
+    with naming_options({}):
+        trainer = pl.Trainer(
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            limit_test_batches=given.batches,
+            callbacks=[callback for callback in (figures, explainer, BatchBar()) if callback],
+        )
     try:
-        trainer.test(training, datamodule=data, verbose=False)
+        with stopping_on_sigterm():
+            trainer.test(training, datamodule=data, verbose=False)
     except DatasetError as error:  # The annotations that an explanation is made from.
         raise ConfigError(str(error)) from None
     about = {

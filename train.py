@@ -3,6 +3,7 @@
     python train.py configs/vqa_gt_layout.yaml
     python train.py configs/mini_vqa_gt_layout.yaml TRAIN.MAX_ITER 2000 TRAIN.SOLVER.LR 3e-4 -s 1
     python train.py configs/vqa_gt_layout.yaml --resume runs/vqa_gt_layout/last.ckpt
+    python train.py configs/vqa_gt_layout.yaml --resume auto
     python train.py configs/vqa_scratch.yaml --restarts 4
     python train.py configs/vqa_gt_layout.yaml --devices 4 --precision bf16-mixed --compile
 
@@ -11,6 +12,9 @@ to TRAIN.SNAPSHOT_DIR; `last.ckpt` there is the newest, `best-*.ckpt` the best o
 saves `last.ckpt` and stops.
 """
 
+import snmn  # noqa: F401  (first: see snmn.common.threads)
+
+# isort: split
 import argparse
 import shlex
 import sys
@@ -42,12 +46,15 @@ from snmn.training.loggers import (
     make_logger,
     upload_checkpoints,
 )
+from snmn.training.newest_checkpoint import newest_resumable
 from snmn.training.nonfinite_check import NonFiniteError
 from snmn.training.restarts.comparison import Run, best_run, prior_score, report
 from snmn.training.restarts.record_file import open_series
 from snmn.training.restarts.train_seeds import train_seeds
+from snmn.training.run_settings import another_run, run_settings
 from snmn.training.score_history import ScoreHistory
 from snmn.training.trainer import build_trainer as lightning_trainer
+from snmn.training.trainer_options import check_precision, check_seeds, naming_options
 
 say = rank_zero_only(print)  # Of several processes, one speaks.
 
@@ -79,22 +86,23 @@ def build_trainer(
         resumed=resumed,
     )
     say(note)
-    trainer = lightning_trainer(
-        directory,
-        max_steps=train.MAX_ITER,
-        updates=len(tasks(config)),
-        save_every=train.SNAPSHOT_INTERVAL,
-        log_every=train.LOG_INTERVAL,
-        clip_norm=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
-        ema_decay=train.EMA_DECAY,
-        logger=logger,
-        callbacks=callbacks,
-        devices=given.devices,
-        num_nodes=given.num_nodes,
-        strategy=given.strategy,
-        precision=given.precision,
-        accelerator=given.accelerator,
-    )
+    with naming_options(given.lightning):
+        trainer = lightning_trainer(
+            directory,
+            max_steps=train.MAX_ITER,
+            updates=len(tasks(config)),
+            save_every=train.SNAPSHOT_INTERVAL,
+            log_every=train.LOG_INTERVAL,
+            clip_norm=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
+            ema_decay=train.EMA_DECAY,
+            logger=logger,
+            callbacks=callbacks,
+            devices=given.devices,
+            num_nodes=given.num_nodes,
+            strategy=given.strategy,
+            precision=given.precision,
+            accelerator=given.accelerator,
+        )
     if trainer.world_size > 1:
         size = train.BATCH_SIZE
         say(
@@ -104,9 +112,21 @@ def build_trainer(
     return trainer
 
 
-def resume_path(config: Config, directory: Path) -> Path | None:
-    """The checkpoint that the configuration resumes from, if any."""
+def resume_path(config: Config, given: argparse.Namespace, directory: Path) -> Path | None:
+    """The checkpoint that the command line or the configuration resumes from, if any."""
     path = None
+    if given.resume == "auto":
+        settings = run_settings(to_dict(config), seed=given.seed)
+        found = newest_resumable(
+            directory,
+            updates=len(tasks(config)),
+            interval=config.TRAIN.VAL_INTERVAL,
+            settings=settings,
+        )
+        note = f"going on from {found[0]}" if found else another_run(directory, settings)
+        if note:
+            say(f"note: {note}")
+        return found[0] if found else None
     if config.LOAD:
         path = Path(config.CHECKPOINT_FILENAME)
     elif config.TRAIN.START_ITER:
@@ -128,7 +148,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("config", help="yaml file of the experiment")
     add("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
     add("-s", "--seed", type=int, default=0, help="of weights, order and draws")
-    add("--resume", metavar="CKPT", help="go on from a checkpoint, exactly")
+    add(
+        "--resume",
+        metavar="CKPT",
+        help="go on from a checkpoint, exactly; auto: from the newest of this run, or begin",
+    )
     add("--restarts", type=int, metavar="N", help="train with N seeds, or go on with that")
     add("--logger", choices=LOGGERS, help="default: wandb if you are logged in there, else csv")
     add("--artifacts", action="store_true", help="keep last and best checkpoint on wandb, too")
@@ -147,6 +171,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             parser.error("--restarts counts runs: at least 1")
         if given.resume or given.devices != "1" or given.num_nodes > 1:
             parser.error("--restarts begins its runs one after the other, each on one device")
+    options = ("devices", "num_nodes", "strategy", "precision", "accelerator")
+    given.lightning = {
+        f"--{name.replace('_', '-')}": getattr(given, name)
+        for name in options
+        if getattr(given, name) != parser.get_default(name)
+    }
     return given
 
 
@@ -177,6 +207,7 @@ def train_once(
     if resume is not None:
         load_weights(training.model, resume, read_checkpoint(resume), ema=False)
     data = build_training_data(config, seed=seed)
+    data.check_processes(trainer.world_size)
     try:
         with stop.listening():
             trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -224,11 +255,14 @@ def main(arguments: list[str] | None = None) -> None:
     given = parse(arguments)
     quiet_lightning()
     keep_freed_memory()
-    resume = ["LOAD", "True", "CHECKPOINT_FILENAME", given.resume] if given.resume else []
+    named = given.resume not in (None, "auto")
+    resume = ["LOAD", "True", "CHECKPOINT_FILENAME", given.resume] if named else []
     config, notes = load_config(given.config, [*given.overrides, *resume])
     for note in notes:
         say(f"note: {note}")
     check_training(config)
+    check_seeds(given.seed, given.restarts or 1)
+    check_precision(given.precision)
     if given.artifacts and given.logger != "wandb":
         raise LoggerError("--artifacts are kept by Weights & Biases: add --logger wandb")
     directory = Path(config.TRAIN.SNAPSHOT_DIR.replace("%s", config.EXP_NAME))
@@ -243,12 +277,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def train_single(config: Config, given: argparse.Namespace, directory: Path) -> None:
     """Train one run, from its beginning or from a checkpoint."""
-    resume = resume_path(config, directory)
+    resume = resume_path(config, given, directory)
     updates = config.TRAIN.MAX_ITER * len(tasks(config))
     if resume is not None and read_checkpoint(resume)["global_step"] >= updates:
         # As when a run was killed after its last step, before its last checkpoint.
         keep_checkpoint(resume, directory / "last.ckpt")
-        say(f"{resume} has all {config.TRAIN.MAX_ITER} steps: it is {directory}/last.ckpt now")
+        say(f"{directory}/last.ckpt has all {config.TRAIN.MAX_ITER} steps")
         return
     run = train_once(config, given, directory, seed=given.seed, resume=resume)
     best = Path(run.checkpoint).name

@@ -3,10 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from snmn.common.threads import wait_asleep
+
 if TYPE_CHECKING:
     from snmn.checkpoints.checkpoint import load_model
     from snmn.network.model import SNMN, SNMNOutput, build_model
     from snmn.predict import Predictor
+
+wait_asleep()  # Before PyTorch is loaded; what loads it first imports this package before.
 
 __all__ = ["SNMN", "Predictor", "SNMNOutput", "build_model", "load_model"]
 

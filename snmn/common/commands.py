@@ -20,7 +20,7 @@ def run(command: Callable[[], None], name: str) -> None:
         command()
     except Interrupted as error:
         print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except (UserError, OSError) as error:

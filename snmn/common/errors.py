@@ -2,8 +2,9 @@
 
 import signal
 
-# Of a command that Ctrl-C stopped, as shells have it.
+# Of a command that Ctrl-C stopped, and of one that a scheduler did, as shells have it.
 INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 
 
 class UserError(ValueError):
@@ -14,7 +15,14 @@ class UserError(ValueError):
 
 
 class Interrupted(Exception):
-    """A command was stopped by its user; the message says what was saved."""
+    """A command was stopped by its user or a scheduler; the message says what was saved.
+
+    ``status`` is what the command exits with.
+    """
+
+    def __init__(self, message: str, status: int = INTERRUPTED):
+        super().__init__(message)
+        self.status = status
 
 
 def shown(text: object) -> str:

@@ -25,6 +25,9 @@ Questions = str | os.PathLike | QuestionSource
 # for training, as a ``QuestionSource`` that draws them.
 TaskData = tuple[str | os.PathLike, Questions]
 
+# Seconds that loaders outlive SIGTERM, which is also how they are ended if nothing else does.
+_GRACE = 30
+
 _SAME_FEATURES = ("backbone", "weights_sha256", "preprocess", "image_size")
 
 
@@ -240,19 +243,29 @@ class CLEVRDataModule(LightningDataModule):
         imdbs = self._questions.get(split)
         if not imdbs:
             return []
+        self._check_processes(split, self._process()["ranks"])
         datasets = {
             task: StoredBatches(imdb, self._stores[split][task], steps=self._steps)
             for task, imdb in imdbs.items()
         }
-        process = self._process()
-        order = EvaluationOrder(imdbs, batch_size=self._eval_batch_size, **process)
-        if not len(order):
-            # This process would wait for ever for the others, which have something to do.
-            raise DataError(
-                f"{split} has fewer batches than there are processes ({process['ranks']}): "
-                "make TEST.BATCH_SIZE smaller, or train on fewer devices"
-            )
+        order = EvaluationOrder(imdbs, batch_size=self._eval_batch_size, **self._process())
         return self._loader(TaskBatches(datasets), order, persistent=False)
+
+    def check_processes(self, processes: int) -> None:
+        """Refuse validation in more processes than it has batches; opens the split's files.
+
+        One without a batch would wait for ever for the others, which have something to do.
+        """
+        self.setup("validate")
+        self._check_processes("val", processes)
+
+    def _check_processes(self, split: str, processes: int) -> None:
+        batches = EvaluationOrder(self._questions[split], batch_size=self._eval_batch_size)
+        if len(batches) < processes:
+            raise DataError(
+                f"{split} has fewer batches ({len(batches)}) than there are processes "
+                f"({processes}): make TEST.BATCH_SIZE smaller, or train on fewer devices"
+            )
 
     def _loader(self, dataset: Dataset, order: Sampler, *, persistent: bool) -> DataLoader:
         return DataLoader(
@@ -264,10 +277,14 @@ class CLEVRDataModule(LightningDataModule):
             persistent_workers=persistent and self._num_workers > 0,
             # Its own generator, so that loading leaves the model's random numbers alone.
             generator=torch.Generator().manual_seed(self._seed),
-            worker_init_fn=_leave_interrupts_to_the_main_process,
+            worker_init_fn=_leave_signals_to_the_main_process,
         )
 
 
-def _leave_interrupts_to_the_main_process(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; what ends a run in order needs its loaders."""
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal, and SIGTERM all of a scheduler's job.
+
+    What ends a run in order needs its loaders for a while: SIGTERM ends them after `_GRACE`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))

@@ -57,16 +57,20 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
 
 
+class Typed(str):
+    """A value as it was typed on a command line: its field's type says what it means."""
+
+
 def parse_overrides(overrides: list[str]) -> list[dict]:
-    """Alternating dotted keys and values, as from a command line, as nested settings."""
+    """Alternating dotted keys and values, as from a command line, as nested settings.
+
+    The values are `Typed`.
+    """
     if len(overrides) % 2:
         raise ConfigError(f"overrides come as KEY VALUE pairs; {overrides[-1]!r} has no value")
     parsed = []
     for key, text in zip(overrides[::2], overrides[1::2], strict=True):
-        try:
-            nested: Any = parse_plain_yaml(text)
-        except PlainYamlError:
-            raise ConfigError(f"the command line: {key} cannot be {shown(repr(text))}") from None
+        nested: Any = Typed(text)
         for part in reversed(key.split(".")):
             nested = {part: nested}
         parsed.append(nested)
@@ -93,6 +97,7 @@ def apply_settings(
             elif key not in types:
                 raise ConfigError(f"{where}: unknown key {shown(name)}{_nearest(name, known)}")
             elif dataclasses.is_dataclass(types[key]):
+                value = _meant(value, dict, name, where)
                 if not isinstance(value, dict):
                     found = shown(repr(value))
                     raise ConfigError(f"{where}: {name} is a section of keys, not {found}")
@@ -117,7 +122,8 @@ def all_keys(kind: type, prefix: str = "") -> list[str]:
 
 def _typed(value: Any, kind: type, name: str, where: str) -> Any:
     """The value as its field's type. A yaml number like 1e-5 arrives as text."""
-    given = value
+    given = str(value) if isinstance(value, Typed) else value
+    value = _meant(value, kind, name, where)
     try:
         if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
             value = float(value)
@@ -135,10 +141,27 @@ def _typed(value: Any, kind: type, name: str, where: str) -> Any:
     elif kind is str:
         fits = fits and "\0" not in value  # No path has that.
     if not fits:
+        quotes = "; put it in quotes" if kind is str and not isinstance(given, str) else ""
         raise ConfigError(
-            f"{where}: {name} must be of type {kind.__name__}, not {shown(repr(given))}"
+            f"{where}: {name} must be of type {kind.__name__}, not {shown(repr(given))}{quotes}"
         )
     return value
+
+
+def _meant(value: Any, kind: type, name: str, where: str) -> Any:
+    """What was typed for a field: text for text and numbers, yaml for anything else.
+
+    Yaml would take the text 007 for a number, on for True, and the number 010 for 8.
+    """
+    if not isinstance(value, Typed):
+        return value
+    text = str(value)
+    if kind in (str, int, float):
+        return text
+    try:
+        return parse_plain_yaml(text)
+    except PlainYamlError:
+        raise ConfigError(f"{where}: {name} cannot be {shown(repr(text))}") from None
 
 
 def _nearest(name: str, known: list[str]) -> str:

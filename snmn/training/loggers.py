@@ -1,34 +1,22 @@
 """Where training's numbers go: Weights & Biases, a CSV file, TensorBoard or nowhere."""
 
-import netrc
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from snmn.common.errors import UserError
+from snmn.training.wandb_account import (
+    CheckedWandbLogger,
+    LoggerError,
+    WandbAccount,
+    has_key,
+    wandb_account,
+)
 
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
 
 _HOW = "`wandb login` or the environment variable WANDB_API_KEY changes that"
-
-
-class LoggerError(UserError):
-    """A logger cannot be had; the message is fit for a user."""
-
-
-def wandb_credentials() -> bool:
-    """Whether Weights & Biases knows who we are: by WANDB_API_KEY, or by what its login wrote."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def make_logger(
@@ -43,7 +31,7 @@ def make_logger(
     """A logger, and a sentence on where it logs to.
 
     Args:
-        kind: one of `LOGGERS`; None for wandb with credentials and csv without.
+        kind: one of `LOGGERS`; None for wandb with credentials, unless it is disabled, else csv.
         directory: the run's folder. CSV and TensorBoard files go to "logs" there, or to a folder
             beside it for a run that goes on.
         name: of the run.
@@ -51,33 +39,50 @@ def make_logger(
         config: kept with the run, by Weights & Biases.
         resumed: whether the run goes on from a checkpoint.
 
-    Raises LoggerError for a package that is missing. Never asks for anything: without credentials
-    Weights & Biases' log stays on this machine.
+    Never asks for anything: without credentials Weights & Biases' log stays on this machine. Raises
+    LoggerError for a package that is missing, and for a Weights & Biases that cannot be used.
     """
-    known = wandb_credentials()
-    note = "" if kind else f"not on Weights & Biases; {_HOW}: "
-    kind = kind or ("wandb" if known else "csv")
+    note = ""
+    if kind == "wandb" or (kind is None and has_key()):
+        account = wandb_account()
+        if kind == "wandb" or (account.known and account.mode != "disabled"):
+            return _wandb_logger(
+                account, directory, name=name, project=project, config=dict(config)
+            )
+        if account.known:
+            note = "not on Weights & Biases, which is disabled here: "
+    if kind is None:
+        note = note or f"not on Weights & Biases; {_HOW}: "
     if kind == "none":
         return False, "logging nothing"
-    if kind == "wandb":
-        # wandb makes up its mind on offline by this variable alone, and asks where it is not set.
-        mode = os.environ.get("WANDB_MODE", "online" if known else "offline")
-        directory.mkdir(parents=True, exist_ok=True)
-        logger = WandbLogger(
-            name=name, project=project, save_dir=directory, config=dict(config), mode=mode
-        )
-        if mode == "online":
-            return logger, f"logging to the project {project} on Weights & Biases"
-        why = "" if known else f" ({_HOW})"
-        return logger, f"logging to {directory}/wandb{why}; `wandb sync` uploads a run from there"
     folder = _log_name(directory, resumed)
     note = f"{note}logging to {directory / folder}"
-    if kind == "csv":
+    if kind in ("csv", None):
         return CSVLogger(directory, name="", version=folder), f"{note}/metrics.csv"
     try:
         return TensorBoardLogger(directory, name="", version=folder), note
     except ModuleNotFoundError:
         raise LoggerError("--logger tensorboard needs a package: pip install tensorboard") from None
+
+
+def _wandb_logger(
+    account: WandbAccount, directory: Path, *, name: str, project: str, config: dict[str, Any]
+) -> tuple[Logger, str]:
+    """The logger of an account, and where it logs to."""
+    given: dict[str, Any] = {"name": name, "project": project, "config": config}
+    online = account.mode == "online" and account.known
+    if account.mode == "online" and not account.known:
+        given["mode"] = "offline"  # It would ask for a key.
+    if online:
+        account.check_server()
+    directory.mkdir(parents=True, exist_ok=True)
+    logger = CheckedWandbLogger(save_dir=directory, **given)
+    if online:
+        return logger, f"logging to the project {project} on Weights & Biases"
+    if account.mode == "disabled":
+        return logger, "logging nothing: Weights & Biases is disabled here (`wandb enabled`)"
+    why = "" if account.known else f" ({_HOW})"
+    return logger, f"logging to {directory}/wandb{why}; `wandb sync` uploads a run from there"
 
 
 def _log_name(directory: Path, resumed: bool) -> str:

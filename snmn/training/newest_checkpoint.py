@@ -1,9 +1,12 @@
 """Which checkpoint of a run's folder is the newest one: to name it, or to go on from it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from snmn.checkpoints.checkpoint import read_checkpoint
-from snmn.checkpoints.checks import CheckpointError
+from snmn.checkpoints.checks import CheckpointError, check_resumable
+from snmn.training.run_settings import settings_of
 from snmn.training.score_history import saved_scores
 
 
@@ -13,24 +16,30 @@ def newest_checkpoint(folder: Path | None) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def newest_resumable(folder: Path, *, updates: int, interval: int) -> tuple[Path, dict] | None:
+def newest_resumable(
+    folder: Path, *, updates: int, interval: int, settings: Mapping[str, Any] | None = None
+) -> tuple[Path, dict] | None:
     """The checkpoint of most steps that a run can go on from as if unbroken, and its content.
 
     Of an iteration in which a validation is due, only what was saved after it will do. Files that
-    cannot be read are passed over.
+    cannot be read or gone on from are passed over.
 
     Args:
         folder: of the run.
         updates: of an iteration.
         interval: iterations between validations.
+        settings: of the run (`run_settings`), to pass over the checkpoints of others.
     """
     best, most = None, -1
     for path in sorted(folder.glob("*.ckpt")):
         try:
             checkpoint = read_checkpoint(path)
+            check_resumable(path, checkpoint)
         except CheckpointError:
             continue
-        done = checkpoint.get("global_step", 0)
+        if settings is not None and settings_of(checkpoint) != settings:
+            continue
+        done = checkpoint["global_step"]
         due = range(interval, done // updates + 1, interval)
         if done > most and set(due) <= set(saved_scores(checkpoint)):
             best, most = (path, checkpoint), done

@@ -8,6 +8,7 @@ from pytorch_lightning.loggers import Logger
 
 from snmn.training.checkpoint_writing import WholeCheckpoints, checkpoint_callbacks
 from snmn.training.ema import ExponentialMovingAverage
+from snmn.training.trainer_options import device_count
 from snmn.training.training_monitor import TrainingMonitor
 
 
@@ -49,7 +50,7 @@ def build_trainer(
         strategy = "ddp_find_unused_parameters_true"
     return pl.Trainer(
         accelerator=accelerator,
-        devices=int(devices) if devices.lstrip("-").isdigit() else devices,
+        devices=device_count(devices),
         num_nodes=num_nodes,
         strategy=strategy,
         precision=precision,

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import yaml
 
-from config import Config, ConfigError, check_training, load_config, tasks, to_dict
+from config import (
+    Config,
+    ConfigError,
+    check_heads,
+    check_training,
+    load_config,
+    stored_data,
+    tasks,
+    to_dict,
+)
 from snmn import build_model
 from snmn.checkpoints.published_settings import (
     MODEL_ARGUMENTS,
@@ -126,6 +135,85 @@ def test_overrides_and_numbers_as_text(write):
         load_config(path, ["TRAIN.SOLVER.LR"])
     with pytest.raises(ConfigError, match="the command line: unknown key TRAIN.LR"):
         load_config(path, ["TRAIN.LR", "1"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2018", "007", "on", "1e3", "", "null", "~", "a: b", "x # y", "[1]", "'q'", "2018-01-01"],
+)
+def test_text_on_the_command_line_is_text(write, text):
+    config, _ = load_config(write(""), ["WANDB_PROJECT_NAME", text, "TEST.SPLIT_VQA", text])
+    assert config.WANDB_PROJECT_NAME == text and config.TEST.SPLIT_VQA == text
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("EXP_NAME", "007", "007"),
+        ("TRAIN.MAX_ITER", "010", 10),  # Eight, by yaml's rules.
+        ("TRAIN.MAX_ITER", "2e3", 2000),
+        ("TRAIN.MAX_ITER", "1_000", 1000),
+        ("TRAIN.SOLVER.LR", "3", 3.0),
+        ("TRAIN.SOLVER.LR", "03e-4", 3e-4),
+        ("TRAIN.USE_GT_LAYOUT", "off", False),
+        ("TRAIN.USE_GT_LAYOUT", "True", True),
+        ("TRAIN.LAYOUT_PRIOR", "[[0, _Find]]", [[0, "_Find"]]),
+        ("MODEL", "{T_CTRL: 1}", None),
+    ],
+)
+def test_the_type_of_a_setting_decides_what_was_typed(write, monkeypatch, key, text, value):
+    monkeypatch.setattr("config._check", lambda _: None)
+    config, _ = load_config(write(""), [key, text])
+    if key == "MODEL":
+        assert config.MODEL.T_CTRL == 1
+    else:
+        found = flatten(to_dict(config))[key]
+        assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("TRAIN.MAX_ITER", "on", "TRAIN.MAX_ITER must be of type int, not 'on'"),
+        ("TRAIN.MAX_ITER", "1:30", "TRAIN.MAX_ITER must be of type int, not '1:30'"),
+        ("TRAIN.MAX_ITER", "", "TRAIN.MAX_ITER must be of type int, not ''"),
+        ("TRAIN.SOLVER.LR", "nan", "TRAIN.SOLVER.LR must be of type float, not 'nan'"),
+        ("TRAIN.USE_GT_LAYOUT", "1", "TRAIN.USE_GT_LAYOUT must be of type bool, not '1'"),
+        ("TRAIN.LAYOUT_PRIOR", "[", "TRAIN.LAYOUT_PRIOR cannot be '['"),
+        ("MODEL", "3", "MODEL is a section of keys"),
+    ],
+)
+def test_what_was_typed_and_cannot_be(write, key, text, message):
+    with pytest.raises(ConfigError, match=re.escape(f"the command line: {message}")):
+        load_config(write(""), [key, text])
+
+
+def test_a_number_for_a_text_in_a_file_is_told_how(write):
+    with pytest.raises(ConfigError, match="EXP_NAME must be of type str, not 2018; put it in quo"):
+        load_config(write("EXP_NAME: 2018\n"))
+
+
+def test_a_single_split_needs_no_pattern(write):
+    single = "FEATURE_DIR: data/features\nIMDB_FILE: data/imdb.h5\n"
+    config, _ = load_config(write(single))
+    check_heads(config)
+    assert stored_data(config, config.TEST) == {"vqa": ("data/features", "data/imdb.h5")}
+    with pytest.raises(ConfigError, match=r"IMDB_FILE must contain %s .*train, val, not be 'dat"):
+        check_training(config)
+    check_training(load_config(write(single + "TRAIN:\n  SPLIT_VQA: val\n"))[0])
+    joint = "DATASET: joint\nMODEL:\n  BUILD_LOC: True\n"
+    config, _ = load_config(write(joint + "FEATURE_DIR: data/features\n"))
+    with pytest.raises(ConfigError, match="FEATURE_DIR must contain %s .* loc_val, val"):
+        check_heads(config)
+    with pytest.raises(ConfigError, match="FEATURE_DIR must contain %s once at most"):
+        load_config(write("FEATURE_DIR: a/%s/%s\n"))
+
+
+def test_a_joint_dataset_that_was_worked_out_is_noted(write):
+    both = "MODEL:\n  BUILD_LOC: True\n"
+    config, notes = load_config(write(both))
+    assert config.DATASET == "joint" and notes[0].startswith("DATASET is joint, since MODEL.BUILD")
+    assert load_config(write(both + "DATASET: joint\n"))[1] == []
 
 
 def test_base_files_are_read_first(write):

@@ -8,7 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train
 from snmn.common.vocabulary import MODULES
-from snmn.training.loggers import LoggerError, make_logger, wandb_credentials
+from snmn.training.loggers import LoggerError, make_logger
+from snmn.training.wandb_account import WandbAccount, has_key
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
 
@@ -152,13 +153,98 @@ def test_artifacts_need_weights_and_biases(tiny):
         run_training(tiny, "artifacts", "--artifacts", "--logger", "csv")
 
 
-def test_credentials_are_those_that_wandb_keeps(tmp_path, monkeypatch):
-    assert not wandb_credentials()
-    file = tmp_path / "netrc"
-    file.write_text("machine api.wandb.ai login user password " + "0" * 40 + "\n")
-    monkeypatch.setenv("NETRC", str(file))
-    assert wandb_credentials()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert not wandb_credentials()
+@pytest.fixture
+def wandb_here(tmp_path, monkeypatch):
+    """A folder of the user's own with a key for wandb, whose server nothing answers at."""
+    for variable in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert wandb_credentials()
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.chdir(tmp_path)
+    wandb.teardown()  # It keeps what it has read.
+    yield tmp_path
+    wandb.teardown()
+
+
+def told(kind, folder):
+    """What is said of a logger, and its class."""
+    logger, note = make_logger(kind, folder / "run", name="a", project="p", config={})
+    return type(logger).__name__, note
+
+
+def test_a_key_is_one_that_wandb_keeps(tmp_path, monkeypatch):
+    assert not has_key()
+    file = tmp_path / "netrc"
+    file.write_text(
+        "machine api.wandb.ai login user password " + "0" * 40 + "\n"
+        "machine localhost:8080 login user password " + "0" * 40 + "\n"
+    )
+    monkeypatch.setenv("NETRC", str(file))
+    assert has_key() and has_key("https://api.wandb.ai") and has_key("http://localhost:8080")
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert not has_key("https://wandb.example.org")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert has_key("https://wandb.example.org")
+
+
+@pytest.mark.parametrize("kind", [None, "wandb"])
+@pytest.mark.parametrize("told_by", ["variable", "wandb offline"])
+def test_wandb_s_own_rules_decide_on_offline(wandb_here, monkeypatch, kind, told_by):
+    if told_by == "variable":
+        monkeypatch.setenv("WANDB_MODE", "offline")
+    else:  # What the command writes.
+        (wandb_here / "wandb").mkdir()
+        (wandb_here / "wandb" / "settings").write_text("[default]\nmode = offline\n")
+    assert told(kind, wandb_here) == (
+        "CheckedWandbLogger",
+        f"logging to {wandb_here}/run/wandb; `wandb sync` uploads a run from there",
+    )
+
+
+def test_wandb_disabled_logs_nothing_and_says_so(wandb_here, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert told("wandb", wandb_here)[1].startswith("logging nothing: Weights & Biases is disabled")
+    kind, note = told(None, wandb_here)
+    assert kind == "CSVLogger"
+    assert note.startswith("not on Weights & Biases, which is disabled here: logging to")
+
+
+@pytest.mark.parametrize("mode", ["", "ofline", "Online"])
+@pytest.mark.parametrize("kind", [None, "wandb"])
+def test_a_mode_that_is_none_is_named(wandb_here, monkeypatch, kind, mode):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with pytest.raises(LoggerError, match=f"WANDB_MODE is '{mode}': .*'offline'.*--logger csv$"):
+        told(kind, wandb_here)
+
+
+@pytest.mark.parametrize("kind", [None, "wandb"])
+def test_a_server_that_nothing_answers_at(wandb_here, kind):
+    message = r"no answer from Weights & Biases at http://127.0.0.1:1 \(.*--logger csv, or with WAN"
+    with pytest.raises(LoggerError, match=message):
+        told(kind, wandb_here)
+
+
+def test_what_wandb_says_as_a_run_begins_is_one_sentence(wandb_here, monkeypatch):
+    def refuse(**_):
+        raise wandb.errors.CommError("no such\nentity")
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger, _ = make_logger("wandb", wandb_here, name="a", project="p", config={})
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(LoggerError, match="^Weights & Biases: no such entity; .*--logger csv$"):
+        logger.experiment  # noqa: B018
+
+
+def test_a_disabled_run_trains_and_keeps_no_artifacts(tiny, wandb_here, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    folder = run_training(tiny, "disabled", "--logger", "wandb", "--artifacts")
+    assert "logging nothing" in capsys.readouterr().out
+    assert {path.suffix for path in folder.glob("[!.]*")} == {".ckpt"}
+
+
+def test_a_key_of_the_wrong_form_is_one_sentence(tiny, wandb_here, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    monkeypatch.setattr(WandbAccount, "check_server", lambda _: None)
+    with pytest.raises(LoggerError, match="^Weights & Biases: .*API key.*--logger csv$"):
+        run_training(tiny, "key", "--logger", "wandb")

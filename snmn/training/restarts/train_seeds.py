@@ -40,8 +40,8 @@ def train_seeds(
         else:
             try:
                 run = train(seed, folder, path)
-            except Interrupted:
-                raise Interrupted("stopped; the same command goes on") from None
+            except Interrupted as error:
+                raise Interrupted("stopped; the same command goes on", error.status) from None
         run.collapsed = run.collapsed or collapse(
             run.scores, prior=series.prior, after=max_steps // 2
         )
