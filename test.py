@@ -170,11 +170,13 @@ def main(arguments: list[str] | None = None) -> None:
     if given.bundled:
         given.checkpoint = str(bundled_path(given.bundled))
     config, notes = load_config(given.config, [*given.overrides, *option_overrides(given)])
-    for note in notes:
-        print(f"note: {note}")
     check_heads(config)
     data = build_data(to_dict(config), test=stored_data(config, config.TEST))
-    training = load_training(given.checkpoint, data, to_dict(config), ema=config.TEST.USE_EMA)
+    training, changed = load_training(
+        given.checkpoint, data, to_dict(config), ema=config.TEST.USE_EMA
+    )
+    for note in [*notes, *changed]:
+        print(f"note: {note}")
     figures = build_figures(config)
     explainer = build_explainer(config, data.questions("test")) if given.explain else None
     with naming_options({}):

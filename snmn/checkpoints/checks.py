@@ -4,7 +4,7 @@ What it holds (`check_content`), and whether it fits a model's weights, a config
 a training that goes on.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,16 @@ from snmn.network.model_arguments import check_arguments, default_arguments
 PREFIX = "model."
 # Where the heads of each task lie in a model's state dict.
 HEADS = {"vqa": ("answer_head.",), "loc": ("cell_scores.", "box_offsets.")}
+# Arguments of a model that change no weight: with others it can be tested, if not gone on with.
+WITHOUT_WEIGHTS = (
+    "hard_argmax_layout",
+    "use_gumbel_softmax",
+    "gumbel_temperature",
+    "hard_sharpen",
+    "soft_sharpen_temperature",
+    "validate_modules",
+    "hard_validation",
+)
 _TRAINED = {"global_step": int, "optimizer_states": list, "lr_schedulers": list, "loops": dict}
 
 
@@ -103,25 +113,34 @@ def check_model(
     settings: dict[str, Any],
     *,
     more_heads: bool = False,
-) -> None:
+    may_change: Collection[str] = (),
+) -> dict[str, Any]:
     """Refuse a checkpoint whose model is not the one of a configuration, given as nested settings.
 
     With ``more_heads`` the configuration may have heads of a task that the checkpoint's model has
-    not. Raises `CheckpointError`, which names the first keys that differ.
+    not. Arguments of the model in ``may_change`` may differ; those that do are returned by their
+    configuration keys, with the configuration's values. Raises `CheckpointError`, which names the
+    first keys that differ.
     """
     defaults = default_arguments()
     found = defaults | checkpoint["hyper_parameters"]["model"]
     wanted = defaults | model_arguments(settings)
-    differing = [
-        f"{key} is {found[name]} there and {wanted[name]} in the configuration"
+    differing = {
+        key: name
         for key, name in MODEL_ARGUMENTS.items()
         if found[name] != wanted[name]
         and _matters(name, found)
         and not (more_heads and name in HEADS and wanted[name])
+    }
+    refused = [
+        f"{key} is {found[name]} there and {wanted[name]} in the configuration"
+        for key, name in differing.items()
+        if name not in may_change
     ]
-    if differing:
-        more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
-        raise CheckpointError(f"{path} holds another model: {'; '.join(differing[:3])}{more}")
+    if refused:
+        more = f" (and {len(refused) - 3} more)" if len(refused) > 3 else ""
+        raise CheckpointError(f"{path} holds another model: {'; '.join(refused[:3])}{more}")
+    return {key: wanted[name] for key, name in differing.items()}
 
 
 def _matters(argument: str, model: dict[str, Any]) -> bool:

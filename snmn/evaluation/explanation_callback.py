@@ -7,8 +7,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from snmn.common.boxes import IOU_THRESHOLD, box_iou
 from snmn.common.vocabulary import ANSWERS
 from snmn.data.batch import Batch
+from snmn.evaluation.discrete_layouts import discrete_layout
 from snmn.evaluation.explanation_measures import (
     Explanation,
     QuestionTruth,
@@ -55,6 +57,7 @@ class Explainer(pl.Callback):
         output, explanation = outputs["output"], self.explanations[batch.task]
         grid = tuple(output.image_attention.shape[2:])
         boxes = pl_module.predicted_boxes(batch, output) if batch.task == "loc" else None
+        by_layout = _discretely(pl_module, batch, output)
         masks: dict[str, dict[int, np.ndarray]] = {ATTENDED: {}, ELSEWHERE: {}, OTHERS: {}}
         for n in range(len(batch)):
             row = int(batch.question_index[n])
@@ -67,6 +70,8 @@ class Explainer(pl.Callback):
             words = np.stack([step.words for step in traced.steps])
             reading = truth.read(modules, traced.words, words)
             explanation.add_steps(modules, attention, truth.cells, reading, grid)
+            explanation.discrete.add_layout(modules, reading.layout)
+            explanation.discrete.add_answer(*(column[n] for column in by_layout))
             explanation.add_program(
                 reading.answer is not None, *_verdicts(reading, truth.cells, batch, output, n)
             )
@@ -117,6 +122,37 @@ def _verdicts(
     known = batch.answer is not None and batch.answer[n] >= 0
     right = given == ANSWERS[batch.answer[n]] if known else None
     return given == ANSWERS[output.answer_logits[n].argmax()], right
+
+
+@torch.no_grad()
+def _discretely(
+    module: Any, batch: Batch, output: SNMNOutput
+) -> tuple[list[bool], list[bool | None], list[bool | None]]:
+    """Of each question, with its layout made discrete: whether the prediction is the same as the
+    mixture's, whether it is right, and whether the mixture's is; None where nobody knows.
+    """
+    with discrete_layout(module.model):
+        again = module.model(batch.question, batch.length, batch.image_features)
+    if batch.task == "loc":
+        found, before = (out.cell_scores.argmax(dim=1) for out in (again, output))
+        truth = [
+            None if batch.box is None else box_iou(module.predicted_boxes(batch, out), batch.box)
+            for out in (again, output)
+        ]
+        right = [None if iou is None else iou >= IOU_THRESHOLD for iou in truth]
+        known = None if batch.box is None else ~batch.box.isnan().any(dim=1)
+    else:
+        found, before = (out.answer_logits.argmax(dim=1) for out in (again, output))
+        right = [None if batch.answer is None else p == batch.answer for p in (found, before)]
+        known = None if batch.answer is None else batch.answer >= 0
+    nobody = [None] * len(batch)
+    columns = [
+        nobody
+        if known is None
+        else [bool(r) if k else None for r, k in zip(column.tolist(), known.tolist(), strict=True)]
+        for column in right
+    ]
+    return (found == before).tolist(), *columns
 
 
 def last_maps(traced: Trace) -> list[np.ndarray]:

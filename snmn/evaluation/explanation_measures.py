@@ -32,6 +32,9 @@ By question:
   `clevr_prep.truth.discrete_programs`; how often that gives the model's own answer. In the words
   of A. Jacovi and Y. Goldberg, Towards faithfully interpretable NLP systems, ACL 2020: how
   faithful, as opposed to plausible, the layout is.
+- discrete layout: the model run with each step's likeliest module alone, which is what is shown;
+  how often that answers as the mixture of modules does, and rightly. Beside it how many layouts
+  there are in effect, and how many steps they have: see `snmn.evaluation.discrete_layouts`.
 - deletion: the features under the objects attended in the last map (the last two for DescribeTwo)
   are set to zero, and the model is asked again; how often its answer changes. Beside it the same
   number of cells elsewhere at random, and the same number on other objects, where those have as
@@ -45,6 +48,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from snmn.common.vocabulary import MODULES
+from snmn.evaluation.discrete_layouts import DiscreteLayouts
 from snmn.evaluation.scores import share
 
 
@@ -157,6 +161,7 @@ class Explanation:
     with_truth: int = 0
     nothing_attended: int = 0
     deletions: dict[str, list[bool]] = field(default_factory=dict)
+    discrete: DiscreteLayouts = field(default_factory=DiscreteLayouts)
 
     def add_steps(
         self,
@@ -205,6 +210,7 @@ class Explanation:
             },
             "last_maps": self.last_maps.summary(),
             "discrete_program": {"answers": share(self.readable, self.questions)} | program,
+            "discrete_layout": self.discrete.summary(),
             "deletion": {
                 "questions_that_attend_to_nothing": self.nothing_attended,
                 "answer_changed": {
@@ -233,6 +239,18 @@ def explanation_table(summary: dict) -> str:
     lines.append(_share_line("... and answer as the model does", program["as_model"]))
     if "right" in program:
         lines.append(_share_line("... and are right", program["right"]))
+    discrete = summary["discrete_layout"]
+    lines.append("")
+    lines.append(_share_line("layout made discrete answers as the mixture", discrete["as_mixture"]))
+    if "right" in discrete:
+        lines.append(_share_line("... and is right", discrete["right"]))
+        lines.append(_share_line("... the mixture is", discrete["mixture_right"]))
+    commonest = discrete["commonest"]
+    lines.append(_share_line("commonest layout", commonest))
+    lines.append(f"    {commonest['layout']}")
+    lines.append(f"effective number of layouts: {discrete['effective_number']:.1f}")
+    lengths = discrete["mean_length"], discrete["expert_mean_length"]
+    lines.append("steps of a layout: {:.2f}, of an expert's {:.2f}".format(*lengths))
     deletion = summary["deletion"]
     lines.append("")
     for what, entry in deletion["answer_changed"].items():

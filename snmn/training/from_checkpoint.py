@@ -4,16 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from snmn.checkpoints.checkpoint import load_weights, read_checkpoint
-from snmn.checkpoints.checks import CheckpointError, check_features, check_model
-from snmn.checkpoints.published_settings import loss_arguments
+from snmn.checkpoints.checks import WITHOUT_WEIGHTS, CheckpointError, check_features, check_model
+from snmn.checkpoints.published_settings import MODEL_ARGUMENTS, loss_arguments
 from snmn.data.data_module import CLEVRDataModule
 from snmn.training.lightning_module import SNMNTraining
 
 
 def load_training(
     path: str | Path, data: CLEVRDataModule, settings: dict[str, Any], *, ema: bool
-) -> SNMNTraining:
+) -> tuple[SNMNTraining, list[str]]:
     """The training module of a checkpoint, with averaged or raw weights, for features like its.
+
+    What changes no weight is as the settings have it. Returns notes about what differs, too.
 
     Args:
         path: of the checkpoint.
@@ -24,10 +26,14 @@ def load_training(
     Raises CheckpointError.
     """
     checkpoint = read_checkpoint(path)
-    check_model(path, checkpoint, settings)
+    changed = check_model(path, checkpoint, settings, may_change=WITHOUT_WEIGHTS)
     data.setup("test")
     check_features(checkpoint, data.feature_identity())
     hyper = checkpoint["hyper_parameters"]
+    notes = [
+        f"{key} is {value} in this test, in training it was not" for key, value in changed.items()
+    ]
+    hyper["model"] |= {MODEL_ARGUMENTS[key]: value for key, value in changed.items()}
     hyper.setdefault("loss", loss_arguments(settings))  # Converted checkpoints have none.
     try:
         training = SNMNTraining(**hyper)
@@ -36,4 +42,4 @@ def load_training(
             f"{path}: its hyper_parameters are not a training's ({error})"
         ) from None
     load_weights(training.model, path, checkpoint, ema=ema)
-    return training
+    return training, notes

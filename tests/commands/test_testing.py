@@ -19,6 +19,7 @@ from clevr_prep.data.get_ground_truth_layout import main as build_layouts
 from clevr_prep.synthetic.language.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from config import ConfigError
+from snmn.checkpoints.checks import CheckpointError
 from snmn.data.feature_store import FeatureWriter
 from snmn.evaluation.scores import family
 from snmn.storage.rgb import ImageError
@@ -161,12 +162,10 @@ class TestExplain:
         assert (
             explanation["questions"] == explanation["discrete_program"]["as_model"]["total"] == 30
         )
-        rows = read_csv(tested / "predictions.csv")
+        layouts = json.load((tested / "summary.json").open())["layouts"]
         for module in ("_Find", "_Scene"):
-            expected = sum(
-                row["expert_layout"].split()[0] == row["predicted_layout"].split(" ")[0] == module
-                for row in rows
-            )
+            m = layouts["modules"].index(module)
+            expected = layouts["confusion"][0][m][m]
             entry = explanation["modules"].get(module, {})
             found = entry.get("steps", 0) + entry.get("steps_with_nothing_to_select", 0)
             assert found >= expected
@@ -217,6 +216,39 @@ class TestExplain:
         Image.new("RGB", (48, 32)).save(path)
         with pytest.raises(ConfigError, match="far outside the image of 48 x 32 pixels"):
             run_test(experiment, *options, out="none")
+
+
+class TestLayoutsMadeDiscrete:
+    def test_the_measures_are_those_of_a_test_with_discrete_layouts(self, experiment, tested):
+        found = json.loads((tested / "summary.json").read_text())
+        discrete = found["explanation"]["discrete_layout"]
+        again = run_test(experiment, "MODEL.CTRL.USE_HARD_ARGMAX_LAYOUT", True, out="discrete")
+        summary = json.loads((again / "val" / "summary.json").read_text())
+        assert discrete["right"]["correct"] == summary["accuracy"]["correct"]
+        assert discrete["mixture_right"]["correct"] == found["accuracy"]["correct"]
+        pairs = list(
+            zip(*(read_csv(f / "predictions.csv") for f in (tested, again / "val")), strict=True)
+        )
+        same = sum(mixture["predicted"] == alone["predicted"] for mixture, alone in pairs)
+        assert discrete["as_mixture"]["correct"] == same < len(pairs)
+        layouts = Counter(row["predicted_layout"] for row, _ in pairs)
+        assert discrete["commonest"]["correct"] == layouts.most_common(1)[0][1]
+        shares = np.array(list(layouts.values())) / len(pairs)
+        expected = np.exp(-(shares * np.log(shares)).sum())
+        assert discrete["effective_number"] == pytest.approx(expected, abs=1e-4)
+        lengths = [len(row["predicted_layout"].split()) for row, _ in pairs]
+        assert discrete["mean_length"] == pytest.approx(np.mean(lengths), abs=1e-4)
+
+    def test_what_changes_no_weight_can_be_changed_with_a_note(self, experiment, capsys):
+        run_test(experiment, "MODEL.NMN.STACK.USE_HARD_SHARPEN", False, out="soft")
+        note = "MODEL.NMN.STACK.USE_HARD_SHARPEN is False in this test, in training it was not"
+        assert f"note: {note}" in capsys.readouterr().out
+        with pytest.raises(CheckpointError, match="MODEL.NMN.MEM_DIM is 8 there and 16"):
+            run_test(experiment, "MODEL.NMN.MEM_DIM", 16, out="soft")
+        path = experiment / "runs" / "tiny" / "last.ckpt"
+        arguments = ["--resume", str(path), "MODEL.NMN.STACK.USE_HARD_SHARPEN", "False"]
+        with pytest.raises(CheckpointError, match="USE_HARD_SHARPEN is True there and False"):
+            train.main([str(experiment / "tiny.yaml"), *arguments])
 
 
 @pytest.mark.slow

@@ -131,6 +131,7 @@ class OneCellModel:
 
     def __init__(self, shown):
         self.shown, self.model = shown, self
+        self.controller = SimpleNamespace(hard_argmax_layout=False)
 
     def __call__(self, question, length, features):
         N = len(question)

@@ -72,7 +72,7 @@ def test_slurm_s_variables_in_a_shell(tiny, monkeypatch):
     with pytest.raises(TrainerError, match=message):
         train.main([CONFIG, *tiny, "--logger", "none"])
     with monkeypatch.context() as patch:
-        patch.setattr(test_command, "load_training", lambda *_, **__: None)
+        patch.setattr(test_command, "load_training", lambda *_, **__: (None, []))
         with pytest.raises(TrainerError, match=message):
             test_command.main([CONFIG, "a.ckpt", *tiny])
     monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # The way out that the message names.
