@@ -10,9 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snmn.checkpoints.published_settings import MODEL_ARGUMENTS, WITHOUT_EFFECT, flatten
+from snmn.checkpoints.published_settings import (
+    MODEL_ARGUMENTS,
+    OWN_MODULES,
+    WITHOUT_EFFECT,
+    flatten,
+)
 from snmn.common.schedules import Staged, staged_limit
+from snmn.common.vocabulary import MODULES
 from snmn.network.model_arguments import check_argument
+from snmn.network.own_modules import OwnModuleError, import_modules
 from snmn.storage.typed_settings import ConfigError, apply_settings, parse_overrides, read_yaml
 from snmn.training.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS, layout_distribution
 
@@ -57,6 +64,8 @@ class ModuleNetwork:
     STACK: Stack = field(default_factory=Stack)
     VALIDATE_MODULES: bool = True
     HARD_MODULE_VALIDATION: bool = False
+    MODULES: dict[str, str] = field(default_factory=dict)  # (ours) {_Name: own_file.Class, ...},
+    # beside the nine; see docs/own_module.md
     DESCRIBE_ONE: Describe = field(default_factory=Describe)
     DESCRIBE_TWO: Describe = field(default_factory=Describe)
 
@@ -256,7 +265,14 @@ def _heads(config: Config) -> dict[str, bool]:
 
 
 def check_heads(config: Config) -> None:
-    """Refuse a DATASET with a task that the model has no head for, or one path for its splits."""
+    """Refuse a DATASET with a task that the model has no head for, or one path for its splits.
+
+    Imports the classes of MODEL.NMN.MODULES, which may not be there.
+    """
+    try:
+        import_modules(config.MODEL.NMN.MODULES)
+    except OwnModuleError as error:
+        raise ConfigError(f"{OWN_MODULES}: {error}") from error
     _check_paths(config, set(splits(config, config.TEST).values()))
     for task in tasks(config):
         if not _heads(config)[task]:
@@ -360,9 +376,10 @@ def _check(config: Config) -> None:
             staged_limit([tuple(entry) for entry in getattr(train, key)] or None)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"TRAIN.{key}: {error}") from None
+    names = [*MODULES, *model.NMN.MODULES]
     try:
         for _, layout in Staged(train.LAYOUT_PRIOR) if train.LAYOUT_PRIOR else ():
-            if len(layout_distribution(layout)) != model.T_CTRL:
+            if len(layout_distribution(layout, names)) != model.T_CTRL:
                 raise ValueError(f"{layout!r} has not MODEL.T_CTRL ({model.T_CTRL}) steps")
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"TRAIN.LAYOUT_PRIOR: {error}") from None
@@ -381,6 +398,10 @@ def _check_numbers(config: Config) -> None:
                 check_argument(name, value, called=key)
             except ValueError as error:
                 raise ConfigError(str(error)) from None
+    try:
+        check_argument("modules", config.MODEL.NMN.MODULES, called=OWN_MODULES)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _check_patterns(config: Config) -> None:

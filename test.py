@@ -45,6 +45,7 @@ from snmn.data.imdb import Imdb
 from snmn.evaluation.explanation_callback import Explainer
 from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
+from snmn.network.model import SNMN
 from snmn.training.batch_bar import BatchBar
 from snmn.training.from_checkpoint import load_training
 from snmn.training.interrupt import stopping_on_sigterm
@@ -85,7 +86,7 @@ def build_figures(config: Config) -> FigureWriter | None:
     return FigureWriter(plan, folders=folders, images=images)
 
 
-def build_explainer(config: Config, imdbs: dict[str, Imdb]) -> Explainer:
+def build_explainer(config: Config, imdbs: dict[str, Imdb], model: SNMN) -> Explainer:
     """What compares the model's steps with scenes and programs of the imdbs' questions."""
     try:
         annotations = {
@@ -94,7 +95,10 @@ def build_explainer(config: Config, imdbs: dict[str, Imdb]) -> Explainer:
         }
     except DatasetError as error:
         raise ConfigError(f"{error}; TEST.DATA_DIR or TEST.DATA_DIR_LOC names them") from None
-    return Explainer({task: found.truth for task, found in annotations.items()})
+    return Explainer(
+        {task: found.truth for task, found in annotations.items()},
+        answering={name: module.inputs for name, module in model.nmn.answer_modules.items()},
+    )
 
 
 def count(text: str) -> int:
@@ -178,7 +182,9 @@ def main(arguments: list[str] | None = None) -> None:
     for note in [*notes, *changed]:
         print(f"note: {note}")
     figures = build_figures(config)
-    explainer = build_explainer(config, data.questions("test")) if given.explain else None
+    explainer = None
+    if given.explain:
+        explainer = build_explainer(config, data.questions("test"), training.model)
     with naming_options({}):
         trainer = pl.Trainer(
             devices=1,
@@ -207,7 +213,8 @@ def main(arguments: list[str] | None = None) -> None:
             if explainer:
                 explained["explanation"] = explainer.explanations[task].summary()
             about_task = about | {"split": folder.name}
-            print(write_results(folder, imdb, batches, about_task, explained))
+            names = training.model.module_names
+            print(write_results(folder, imdb, batches, about_task, explained, names))
         else:
             print(f"\nno batch of {folder.name} was tested")
     for line in figures.summary() if figures else ():

@@ -74,7 +74,7 @@ async def samples() -> list[schemas.Sample]:
 
 @router.get("/api/vocabulary")
 async def vocabulary() -> schemas.Vocabulary:
-    """Words, answers and modules, in the order of all arrays."""
+    """Words, answers and modules, in the order of all arrays; a model may have more modules."""
     return schemas.Vocabulary(
         words=QUESTION_WORDS, answers=ANSWERS, modules=MODULE_INFOS, max_words=MAX_WORDS
     )

@@ -4,6 +4,7 @@ A card without its checkpoint announces a published model, if it has a `url` and
 `server.download` can fetch that.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from server.schemas import ModelInfo, State, Task
 from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.checkpoint import load_model
 from snmn.network.model import SNMN
+from snmn.network.modules import NeuralModule
 from snmn.predict import find_backbone
 
 
@@ -31,9 +33,12 @@ class Entry:
     backbone: str = ""
     tasks: list[Task] = field(default_factory=list)
 
-    def load(self) -> None:
-        """Read the checkpoint; CheckpointError if it is none, ValueError for unknown features."""
-        model = load_model(self.path)
+    def load(self, modules: Mapping[str, type[NeuralModule]]) -> None:
+        """Read the checkpoint, of whose modules beside the nine ``modules`` are the classes.
+
+        CheckpointError if it is none or has others, ValueError for unknown features.
+        """
+        model = load_model(self.path, modules=modules)
         self.backbone = find_backbone(self.card, model)
         self.tasks = []
         if model.answer_head is not None:

@@ -1,7 +1,10 @@
 """What models and modules are called on the page."""
 
+from collections.abc import Mapping
+
 from server.schemas import ModuleInfo
 from snmn.common.vocabulary import MODULES
+from snmn.network.modules import NeuralModule
 
 # In the order of the list on the page; the first that is there is the default.
 MODEL_TITLES = {
@@ -29,6 +32,18 @@ MODULE_INFOS = [
     ModuleInfo(name=name, title=_MODULES[name][0], description=_MODULES[name][1])
     for name in MODULES
 ]
+
+
+def module_infos(modules: Mapping[str, NeuralModule]) -> list[ModuleInfo]:
+    """A model's modules in their order; one's own by name and the first line of its docstring."""
+    infos = {info.name: info for info in MODULE_INFOS}
+    return [infos.get(name) or _own(name, type(module)) for name, module in modules.items()]
+
+
+def _own(name: str, kind: type[NeuralModule]) -> ModuleInfo:
+    lines = (kind.__doc__ or "").strip().splitlines()
+    description = lines[0].strip() if lines else "A module beside the nine."
+    return ModuleInfo(name=name, title=name.removeprefix("_"), description=description)
 
 
 def model_order(name: str) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from server.catalogue import Entry, read_catalogue, warm_up
+from server.descriptions import module_infos
 from server.download import DownloadError, download
 from server.errors import DemoError
 from server.explanation import answer_shares, predicted_box, steps_of
@@ -180,7 +181,7 @@ class Engine:
 
     def _prepare(self, entry: Entry) -> None:
         """Load a model, its backbone and the samples' features; runs in a thread."""
-        entry.load()
+        entry.load(self.settings.modules)
         warm_up(entry)
         for name in all_samples():
             self._sample_features(entry.backbone, name)
@@ -228,6 +229,7 @@ def _run(
         answer=shares[0].answer if shares else None,
         probabilities=shares,
         box=box,
+        modules=module_infos(entry.model.nmn.neural_modules),
         steps=steps,
         milliseconds=round(1000 * (time.perf_counter() - start), 1),
     )

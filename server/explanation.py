@@ -5,9 +5,9 @@ from torch import Tensor
 
 from server.schemas import AnswerShare, Box, Step
 from snmn.common.boxes import cut_box, decode_boxes
-from snmn.common.vocabulary import ANSWERS, MODULES
+from snmn.common.vocabulary import ANSWERS
 from snmn.network.model import SNMN, SNMNOutput
-from snmn.network.modules import DescribeOne
+from snmn.network.modules import AnswerModule
 
 
 def answer_shares(output: SNMNOutput) -> list[AnswerShare]:
@@ -53,10 +53,11 @@ def steps_of(output: SNMNOutput, model: SNMN) -> list[Step]:
     steps = []
     for t, (index, pointer) in enumerate(zip(chosen, pointers, strict=True)):
         before = pointers[t - 1] if t else 0
-        read, popped, pushed = _moves(model, MODULES[index], before, pointer)
+        name = output.module_names[index]
+        read, popped, pushed = _moves(model, name, before, pointer)
         steps.append(
             Step(
-                module=MODULES[index],
+                module=name,
                 module_probabilities=probabilities[t],
                 word_attention=words[t],
                 image_attention=attention[t],
@@ -74,7 +75,7 @@ def _moves(model: SNMN, name: str, before: int, after: int) -> tuple[list[int], 
     """Places that a module reads and keeps, pops and pushes; ``before`` is the old pointer."""
     module = model.nmn.neural_modules[name]
     inputs = [before - k for k in range(module.inputs) if before >= k]
-    if isinstance(module, DescribeOne) and module.keep_stack:
+    if isinstance(module, AnswerModule) and module.keep_stack:
         return inputs, [], []
     return [], inputs, [after] * module.outputs
 

@@ -42,7 +42,9 @@ class Step(BaseModel):
     """One step of the controller, and the state after it."""
 
     module: Annotated[str, Field(description="the likeliest module")]
-    module_probabilities: Annotated[list[float], Field(description="[M], as in api/vocabulary")]
+    module_probabilities: Annotated[
+        list[float], Field(description="[M], in the order of the prediction's modules")
+    ]
     word_attention: Annotated[list[float], Field(description="[S], sums to 1")]
     image_attention: Annotated[
         list[list[float]], Field(description="[H][W], the map at the pointer; sums to 1")
@@ -55,6 +57,14 @@ class Step(BaseModel):
         list[list[list[int]]],
         Field(description="[K][H][W], 255 at a map's strongest cell, 0 at an even spread"),
     ]
+
+
+class ModuleInfo(BaseModel):
+    """A neural module and what it does."""
+
+    name: str
+    title: str
+    description: str
 
 
 class Prediction(BaseModel):
@@ -70,6 +80,7 @@ class Prediction(BaseModel):
     answer: Annotated[str | None, Field(description="null for a model that only finds boxes")]
     probabilities: Annotated[list[AnswerShare], Field(description="all answers, likeliest first")]
     box: Annotated[Box | None, Field(description="null for a model that only answers")]
+    modules: Annotated[list[ModuleInfo], Field(description="of the model: the nine, then its own")]
     steps: list[Step]
     milliseconds: Annotated[float, Field(description="time for features and network")]
 
@@ -113,16 +124,8 @@ class Sample(BaseModel):
     expressions: list[SuggestedExpression]
 
 
-class ModuleInfo(BaseModel):
-    """A neural module and what it does."""
-
-    name: str
-    title: str
-    description: str
-
-
 class Vocabulary(BaseModel):
-    """All words that a question may hold, all answers, and the modules in their order."""
+    """All words that a question may hold, all answers, and the modules that every model has."""
 
     words: list[str]
     answers: list[str]

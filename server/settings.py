@@ -7,6 +7,8 @@ from pathlib import Path
 
 from snmn.checkpoints.bundled import BUNDLED
 from snmn.common.errors import UserError
+from snmn.network.modules import NeuralModule
+from snmn.network.own_modules import OwnModuleError, import_modules, parse_modules
 
 
 class SettingError(UserError):
@@ -27,6 +29,7 @@ class Settings:
     - concurrency (SNMN_CONCURRENCY): predictions computed at the same time, one core each
     - queue (SNMN_QUEUE): predictions that may wait; the next one is refused with 429
     - upload_seconds (SNMN_UPLOAD_SECONDS): time a client has to send its request's body
+    - modules (SNMN_MODULES): classes of modules beside the nine that checkpoints may have, by name
     """
 
     checkpoints: Path = BUNDLED
@@ -35,6 +38,7 @@ class Settings:
     concurrency: int = field(default_factory=_cores)
     queue: int = 128
     upload_seconds: float = 20.0
+    modules: Mapping[str, type[NeuralModule]] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -58,4 +62,8 @@ class Settings:
             if not Path(folder).is_dir():
                 raise SettingError(f"SNMN_CHECKPOINTS is {folder!r}, which is no folder")
             values["checkpoints"] = Path(folder)
+        try:
+            values["modules"] = import_modules(parse_modules(environment.get("SNMN_MODULES", "")))
+        except OwnModuleError as error:
+            raise SettingError(f"SNMN_MODULES: {error}") from error
         return cls(**values)

@@ -8,15 +8,26 @@ from snmn.common.threads import wait_asleep
 if TYPE_CHECKING:
     from snmn.checkpoints.checkpoint import load_model
     from snmn.network.model import SNMN, SNMNOutput, build_model
+    from snmn.network.modules import AnswerModule, NeuralModule
     from snmn.predict import Predictor
 
 wait_asleep()  # Before PyTorch is loaded; what loads it first imports this package before.
 
-__all__ = ["SNMN", "Predictor", "SNMNOutput", "build_model", "load_model"]
+__all__ = [
+    "SNMN",
+    "AnswerModule",
+    "NeuralModule",
+    "Predictor",
+    "SNMNOutput",
+    "build_model",
+    "load_model",
+]
 
 _MODULES = {
     "SNMN": "snmn.network.model",
     "SNMNOutput": "snmn.network.model",
+    "AnswerModule": "snmn.network.modules",
+    "NeuralModule": "snmn.network.modules",
     "build_model": "snmn.network.model",
     "load_model": "snmn.checkpoints.checkpoint",
     "Predictor": "snmn.predict",

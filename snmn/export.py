@@ -9,7 +9,12 @@ be resumed from it.
 import argparse
 from pathlib import Path
 
-from snmn.checkpoints.checkpoint import model_state, read_checkpoint, vocabularies
+from snmn.checkpoints.checkpoint import (
+    model_state,
+    module_names,
+    read_checkpoint,
+    vocabularies,
+)
 from snmn.checkpoints.checks import PREFIX
 from snmn.common.commands import run
 from snmn.storage.torch_file import write_torch_file
@@ -22,7 +27,7 @@ def export(checkpoint: Path, out: Path) -> int:
     small = {
         "state_dict": {PREFIX + name: value.half() for name, value in state.items()},
         "hyper_parameters": full["hyper_parameters"],
-        "vocabularies": vocabularies(),
+        "vocabularies": vocabularies(module_names(full)),
     }
     write_torch_file(out, small)
     return out.stat().st_size

@@ -11,6 +11,7 @@ or on the command line:
 
 import argparse
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from snmn.common.vocabulary import encode, tokenise
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Step, Trace, trace
 from snmn.network.model import SNMN, SNMNOutput
+from snmn.network.modules import NeuralModule
+from snmn.network.own_modules import import_modules, parse_modules
 from snmn.storage.image_files import open_image
 from snmn.storage.rgb import as_rgb
 
@@ -80,11 +83,18 @@ class Predictor:
     """A model and the backbone whose features it was trained on.
 
     ``backbone`` names the features, where neither a card beside the checkpoint nor their shape
-    does. Raises CheckpointError, or BackboneError, also for features that do not fit.
+    does. ``modules`` are the classes of modules beside the nine, see `snmn.load_model`. Raises
+    CheckpointError, or BackboneError, also for features that do not fit.
     """
 
-    def __init__(self, checkpoint: str | Path, *, backbone: str | None = None):
-        self.model = load_model(checkpoint)
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        backbone: str | None = None,
+        modules: Mapping[str, type[NeuralModule]] | None = None,
+    ):
+        self.model = load_model(checkpoint, modules=modules)
         card = {"features": backbone} if backbone else read_card(Path(checkpoint))
         self.backbone = build_backbone(find_backbone(card, self.model))
 
@@ -187,13 +197,20 @@ def main(arguments: list[str] | None = None) -> None:
     which.add_argument("--model", default="vqa_gt_layout", help="name of a bundled model")
     which.add_argument("--checkpoint", metavar="FILE", help="a checkpoint of your own")
     parser.add_argument("--figure", metavar="FILE", help="write a picture of the steps")
+    parser.add_argument(
+        "--modules",
+        metavar="_NAME=FILE.CLASS,...",
+        default="",
+        help="modules of the checkpoint beside the nine: their classes, which are imported",
+    )
     given = parser.parse_args(arguments)
     run(lambda: _ask(given), "snmn.predict")
 
 
 def _ask(given: argparse.Namespace) -> None:
     image = open_image(given.image)
-    predictor = Predictor(given.checkpoint or bundled_path(given.model))
+    modules = import_modules(parse_modules(given.modules))
+    predictor = Predictor(given.checkpoint or bundled_path(given.model), modules=modules)
     result = predictor(image, given.question)
     print(describe(result))
     if given.figure:

@@ -16,8 +16,8 @@ A word is listened to if it has at least `LEAST` of the step's attention and at 
 times that of the most attended word of its kind; of two values of one attribute the more
 attended counts. A layout has no answer when it takes from an empty stack, when a Transform names
 no relation, when the last step is not a Describe of as many sets as the question compares (for
-expressions, not a set), when sets are left over, or when one object is needed and there are more
-or none.
+expressions, not a set), when sets are left over, when one object is needed and there are more or
+none, or when a module is none of these.
 """
 
 from collections.abc import Sequence
@@ -109,10 +109,12 @@ class _Reader:
             ((function, value),) = heard
             anchor = self.add("unique", self.pop())
             self.stack.append(self.add(function, anchor, value=value))
-        else:
+        elif module in ("_And", "_Or"):
             second, first = self.pop(), self.pop()
             function = {"_And": "intersect", "_Or": "union"}[module]
             self.stack.append(self.add(function, first, second))
+        else:
+            raise _Unreadable(f"no program has a {module}")
 
     def describe(self, module: str, function: str, *, swapped: bool) -> None:
         """The question's last step: ``function`` on one set, or on two."""

@@ -6,12 +6,14 @@ A checkpoint is a Lightning ``.ckpt``: ``state_dict`` holds the raw weights with
 word lists. Those that training writes also have the whole configuration
 (``hyper_parameters["config"]``), what the features were made with (``features``: backbone, hash of
 its weights, preprocessing, image size) and by which commit of the code (``code_version``). A
-checkpoint is read as weights and plain values alone: a stranger's file runs none of its code.
+checkpoint is read as weights and plain values alone: a stranger's file runs none of its code, and
+of modules beside the nine it has names, and text that says what their classes were.
 """
 
 import functools
 import shlex
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from snmn.checkpoints.checks import (
     CheckpointError,
     check_content,
     check_model,
+    check_modules_known,
     check_state,
     naming,
 )
@@ -30,15 +33,20 @@ from snmn.checkpoints.earlier_files import describe_earlier
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 from snmn.network.model import SNMN, build_model
 from snmn.network.model_arguments import default_arguments
+from snmn.network.modules import NeuralModule
+from snmn.network.own_modules import class_path
 from snmn.storage.torch_file import TorchFileError, read_torch_file, write_torch_file
 
 
-def vocabularies() -> dict[str, list[str]]:
-    """The word lists that give indices their meaning, for the checkpoint."""
+def vocabularies(modules: Sequence[str] = MODULES) -> dict[str, list[str]]:
+    """The word lists that give indices their meaning, for the checkpoint.
+
+    ``modules`` are the names of a model's.
+    """
     return {
         "question_words": list(QUESTION_WORDS),
         "answers": list(ANSWERS),
-        "modules": list(MODULES),
+        "modules": list(modules),
     }
 
 
@@ -71,11 +79,36 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: not a checkpoint of this project; "
             "those of earlier codebases are converted with python -m snmn.convert"
         )
-    if checkpoint.get("vocabularies", vocabularies()) != vocabularies():
-        raise CheckpointError(f"{path}: made with other vocabularies than this version's")
     with naming(path):
         check_content(checkpoint)
+    expected = vocabularies(module_names(checkpoint))
+    if checkpoint.get("vocabularies", expected) != expected:
+        raise CheckpointError(f"{path}: made with other vocabularies than this version's")
     return checkpoint
+
+
+def module_names(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modules of a checkpoint's model: the nine, then its own."""
+    return (*MODULES, *(checkpoint["hyper_parameters"]["model"].get("modules") or ()))
+
+
+def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `snmn.build_model` as a checkpoint holds them: classes are paths."""
+    own = arguments.get("modules") or {}
+    paths = {name: class_path(kind) for name, kind in own.items()}
+    return {**arguments, "modules": paths} if paths else dict(arguments)
+
+
+def arguments_with(
+    path: str | Path, checkpoint: Mapping[str, Any], modules: Mapping[str, type[NeuralModule]]
+) -> dict[str, Any]:
+    """Arguments of `snmn.build_model` from a checkpoint, and ``modules`` for those that it names.
+
+    Raises `CheckpointError` where one is not among them: what a file names is never imported.
+    """
+    arguments = checkpoint["hyper_parameters"]["model"]
+    check_modules_known(path, arguments, modules)
+    return arguments | {"modules": {name: modules[name] for name in arguments.get("modules") or ()}}
 
 
 def _refuse_earlier(path: str | Path) -> None:
@@ -102,6 +135,11 @@ def load_weights(
     them too.
     """
     own = {key: value for key, value in model.state_dict().items() if key.startswith(kept)}
+    if model.module_names != module_names(checkpoint):
+        raise CheckpointError(
+            f"{path}: its model has the modules {' '.join(module_names(checkpoint))}, in this "
+            f"order, the other {' '.join(model.module_names)}"
+        )
     with naming(path):
         state = own | model_state(checkpoint, ema=ema)
         check_state(model, state)
@@ -122,15 +160,23 @@ def start_from(
     load_weights(model, path, checkpoint, ema=False, kept=new)
 
 
-def load_model(path: str | Path, *, ema: bool = True) -> SNMN:
+def load_model(
+    path: str | Path,
+    *,
+    ema: bool = True,
+    modules: Mapping[str, type[NeuralModule]] | None = None,
+) -> SNMN:
     """The model of a checkpoint, in evaluation mode, from the file alone.
 
     ``ema`` takes the moving average of the weights, which is what the published results test;
-    a checkpoint without one gives its raw weights.
+    a checkpoint without one gives its raw weights. ``modules`` are the classes of modules beside
+    the nine, by name, whose code no checkpoint holds; those of other models do no harm. Raises
+    CheckpointError.
     """
     checkpoint = read_checkpoint(path)
+    arguments = arguments_with(path, checkpoint, modules or {})
     with naming(path):
-        model = build_model(**checkpoint["hyper_parameters"]["model"])
+        model = build_model(**arguments)
     load_weights(model, path, checkpoint, ema=ema)
     return model.eval()
 
@@ -153,8 +199,8 @@ def save_model(
     """Write a checkpoint outside of training; ``arguments`` are those of `build_model`."""
     checkpoint = {
         "state_dict": {PREFIX + name: value for name, value in model.state_dict().items()},
-        "hyper_parameters": {"model": dict(arguments)},
-        "vocabularies": vocabularies(),
+        "hyper_parameters": {"model": plain_arguments(arguments)},
+        "vocabularies": vocabularies(model.module_names),
     }
     if averaged is not None:
         checkpoint["ema_state_dict"] = dict(averaged.named_parameters())

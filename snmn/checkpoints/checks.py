@@ -4,7 +4,7 @@ What it holds (`check_content`), and whether it fits a model's weights, a config
 a training that goes on.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snmn.checkpoints.published_settings import MODEL_ARGUMENTS, model_arguments
+from snmn.checkpoints.published_settings import MODEL_ARGUMENTS, OWN_MODULES, model_arguments
 from snmn.common.errors import UserError, shown
+from snmn.common.vocabulary import MODULES
 from snmn.network.model_arguments import check_arguments, default_arguments
 
 # Of the names of a model's weights in a checkpoint's state dict.
@@ -84,6 +85,22 @@ def check_resumable(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
             )
 
 
+def check_modules_known(
+    path: str | Path, arguments: Mapping[str, Any], known: Container[str]
+) -> None:
+    """Refuse a model with modules that none is known for by name. Raises `CheckpointError`."""
+    own = arguments.get("modules") or {}
+    missing = {name: kind for name, kind in own.items() if name not in known}
+    if missing:
+        pairs = ",".join(f"{name}={kind}" for name, kind in missing.items())
+        raise CheckpointError(
+            f"{path}: its model has modules of its own, {shown(', '.join(missing))}, whose code "
+            "lies in no checkpoint; give their classes, in Python as modules={...}, in a "
+            f"configuration as {OWN_MODULES}, to snmn.predict as --modules {shown(pairs)}, and to "
+            "the demo in the same way as SNMN_MODULES"
+        )
+
+
 def check_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Raise ValueError, which names the first weight, for a state dict that does not fit."""
     expected = model.state_dict()
@@ -122,6 +139,7 @@ def check_model(
     configuration keys, with the configuration's values. Raises `CheckpointError`, which names the
     first keys that differ.
     """
+    _check_own_modules(path, checkpoint, settings)
     defaults = default_arguments()
     found = defaults | checkpoint["hyper_parameters"]["model"]
     wanted = defaults | model_arguments(settings)
@@ -141,6 +159,21 @@ def check_model(
         more = f" (and {len(refused) - 3} more)" if len(refused) > 3 else ""
         raise CheckpointError(f"{path} holds another model: {'; '.join(refused[:3])}{more}")
     return {key: wanted[name] for key, name in differing.items()}
+
+
+def _check_own_modules(
+    path: str | Path, checkpoint: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Names and order must be the same; a class may have moved since to another file."""
+    found = checkpoint["hyper_parameters"]["model"]
+    wanted = model_arguments(settings).get("modules") or {}
+    check_modules_known(path, found, wanted)
+    names = list(found.get("modules") or ())
+    if names != list(wanted):
+        raise CheckpointError(
+            f"{path} holds another model: {OWN_MODULES} is {', '.join(names) or 'empty'} there and "
+            f"{', '.join(wanted)} in the configuration"
+        )
 
 
 def _matters(argument: str, model: dict[str, Any]) -> bool:
@@ -170,6 +203,10 @@ def _sizes(model: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     sizes = {
         "question_encoder.embedding": (model["num_words"], model["embed_dim"]),
         "controller.step_question.weight": (model["num_steps"] * lstm, lstm),
+        f"controller.module_score{'' if model['linear_module_weights'] else '.2'}.weight": (
+            len(MODULES) + len(model["modules"] or ()),
+            lstm,
+        ),
         "knowledge_base.input.weight": (kb, model["feature_dim"] + model["pe_dim"]),
         "knowledge_base.output.weight": (kb, kb),
         "nmn.neural_modules._DescribeOne.memory.weight": (memory, control + memory + kb),

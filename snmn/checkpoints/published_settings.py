@@ -49,6 +49,9 @@ MODEL_ARGUMENTS = {
     "MODEL.ATTENTION_INIT_SCALE": "attention_init_scale",
 }
 
+# Classes of one's own by name (ours): the argument ``modules``, as text.
+OWN_MODULES = "MODEL.NMN.MODULES"
+
 _VOCABULARY = "the vocabularies are fixed, in snmn/common/vocabulary.py"
 _ONE_PATTERN = "IMDB_FILE names the imdb of every split"
 _FOUND_BY_NAME = "test.py takes the checkpoint on its command line"
@@ -91,12 +94,17 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def model_arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `snmn.build_model` from nested settings; absent keys keep its defaults."""
+    """Arguments of `snmn.build_model` from nested settings; absent keys keep its defaults.
+
+    ``modules`` are paths of classes, which `snmn.network.own_modules` imports.
+    """
     flat = flatten(settings)
     arguments = {name: flat[key] for key, name in MODEL_ARGUMENTS.items() if key in flat}
     if "cell_affine" in arguments:
         arguments["cell_affine"] = "scalar" if arguments["cell_affine"] else None
-    return arguments
+    inside = f"{OWN_MODULES}."
+    own = {key.removeprefix(inside): flat[key] for key in flat if key.startswith(inside)}
+    return arguments | ({"modules": own} if own else {})
 
 
 def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ ATTENDED, ELSEWHERE, OTHERS = (
     "as many cells elsewhere",
     "as many cells of other objects",
 )
+DESCRIBES = {"_DescribeOne": 1, "_DescribeTwo": 2}  # and how many maps they take
 
 
 class Explainer(pl.Callback):
@@ -35,11 +36,18 @@ class Explainer(pl.Callback):
 
     Args:
         truths: for each task, where its truth comes from.
+        answering: the modules that an answer is made by, and how many maps each takes.
         seed: of the cells that are deleted for comparison.
     """
 
-    def __init__(self, truths: Mapping[str, Truths], *, seed: int = 0):
-        self.truths = truths
+    def __init__(
+        self,
+        truths: Mapping[str, Truths],
+        *,
+        answering: Mapping[str, int] = DESCRIBES,
+        seed: int = 0,
+    ):
+        self.truths, self.answering = truths, answering
         self.explanations = {task: Explanation() for task in truths}
         self._rng = np.random.default_rng(seed)
 
@@ -75,7 +83,7 @@ class Explainer(pl.Callback):
             explanation.add_program(
                 reading.answer is not None, *_verdicts(reading, truth.cells, batch, output, n)
             )
-            for last in last_maps(traced):
+            for last in last_maps(traced, self.answering):
                 explanation.last_maps.add(last.ravel(), truth.cells, truth.asked, grid)
             for what, mask in self._deletions(traced, truth.cells).items():
                 masks[what][n] = mask
@@ -88,7 +96,7 @@ class Explainer(pl.Callback):
     def _deletions(self, traced: Trace, cells: np.ndarray) -> dict[str, np.ndarray]:
         """What to delete of a question's image, by name: [P] bool each; see `last_maps`."""
         attended = np.zeros(len(cells), dtype=bool)
-        for attention in last_maps(traced):
+        for attention in last_maps(traced, self.answering):
             attended |= attended_objects(attention.ravel(), cells)
         if not attended.any():
             return {}
@@ -155,19 +163,20 @@ def _discretely(
     return (found == before).tolist(), *columns
 
 
-def last_maps(traced: Trace) -> list[np.ndarray]:
+def last_maps(traced: Trace, answering: Mapping[str, int] = DESCRIBES) -> list[np.ndarray]:
     """The maps [H,W] that the answer is made from: the last one, for DescribeTwo the last two.
 
-    They are those before the last Describe, which may leave zeros behind.
+    They are those before the last Describe, which may leave zeros behind; ``answering`` as for
+    `Explainer`.
     """
     steps = traced.active_steps
     if not steps:
         return []
-    state, two = steps[-1], steps[-1].module == "_DescribeTwo"
-    if steps[-1].module in ("_DescribeOne", "_DescribeTwo") and len(steps) > 1:
-        state = steps[-2]
-    top = int(state.pointer.argmax())
-    return [state.attention, *([state.stack[top - 1]] if two and top > 0 else [])]
+    last = steps[-1].module
+    state = steps[-2] if last in answering and len(steps) > 1 else steps[-1]
+    top, count = int(state.pointer.argmax()), answering.get(last, 1)
+    below = [state.stack[place] for place in range(top - 1, max(top - count, -1), -1)]
+    return [state.attention, *below][:count]
 
 
 @torch.no_grad()

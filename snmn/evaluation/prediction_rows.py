@@ -14,9 +14,9 @@ from snmn.data.imdb import Imdb
 UNKNOWN = 255  # what an imdb has for the hops that nobody knows
 
 
-def layout_text(modules: Sequence[int]) -> str:
+def layout_text(layout: Sequence[int], modules: Sequence[str] = MODULES) -> str:
     """Module names without the NoOps that pad: "_Find _Transform _DescribeOne"."""
-    return " ".join(MODULES[index] for index in modules if MODULES[index] != "_NoOp")
+    return " ".join(modules[index] for index in layout if modules[index] != "_NoOp")
 
 
 def in_order(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -26,12 +26,14 @@ def in_order(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: values[order] for name, values in columns.items()}
 
 
-def prediction_rows(batches: list[dict[str, Tensor]], imdb: Imdb) -> list[dict]:
+def prediction_rows(
+    batches: list[dict[str, Tensor]], imdb: Imdb, modules: Sequence[str] = MODULES
+) -> list[dict]:
     """One row a question, in the imdb's order, from one task's `SNMNTraining.predictions`.
 
     Questions have the columns predicted and expected, answers both; referring expressions have
     predicted_box and true_box, "x y w h" in pixels, and their iou. ``correct`` and what it follows
-    from are empty where nobody knows the truth.
+    from are empty where nobody knows the truth. ``modules`` are the names of the model's.
     """
     columns = in_order(batches)
     verdicts = _boxes(columns, imdb) if "box" in columns else _answers(columns, imdb)
@@ -55,7 +57,7 @@ def prediction_rows(batches: list[dict[str, Tensor]], imdb: Imdb) -> list[dict]:
                 "hops": int(imdb.hops[index]) if imdb.hops[index] != UNKNOWN else "",
                 **verdict,
                 "confidence": round(confidence, 4),
-                "predicted_layout": layout_text(layout),
+                "predicted_layout": layout_text(layout, modules),
                 "expert_layout": expert,
             }
         )

@@ -1,10 +1,12 @@
 """The results of a test run: files for each task, and what is said about them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from snmn.common.vocabulary import MODULES
 from snmn.data.imdb import Imdb
 from snmn.evaluation.explanation_measures import explanation_table
 from snmn.evaluation.prediction_rows import in_order, prediction_rows, write_answers, write_csv
@@ -13,7 +15,12 @@ from snmn.figures.reliability_plot import reliability_plot
 
 
 def write_results(
-    folder: Path, imdb: Imdb, batches: list[dict[str, Tensor]], about: dict, explained: dict
+    folder: Path,
+    imdb: Imdb,
+    batches: list[dict[str, Tensor]],
+    about: dict,
+    explained: dict,
+    modules: Sequence[str] = MODULES,
 ) -> str:
     """Write one task's files; returns its scores and where the files are, to be printed.
 
@@ -23,12 +30,14 @@ def write_results(
         batches: the task's `SNMNTraining.predictions`.
         about: put at the summary's head; "experiment" is its name.
         explained: the task's "explanation" if there is one, put at the summary's end; else empty.
+        modules: names of the model's.
     """
-    rows = prediction_rows(batches, imdb)
+    rows = prediction_rows(batches, imdb, modules)
     columns = in_order(batches)
     seen = columns["question_index"].numpy()
     expert = None if imdb.layout is None else imdb.layout[seen]
-    summary = about | summarise(rows, columns["layout"].numpy(), expert) | explained
+    scores = summarise(rows, columns["layout"].numpy(), expert, modules)
+    summary = about | scores | explained
     answers = imdb.image_size is None
     write_csv(folder / "predictions.csv", rows)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -39,12 +39,18 @@ def share(correct: int, total: int) -> dict:
     }
 
 
-def summarise(rows: list[dict], predicted: np.ndarray, expert: np.ndarray | None) -> dict:
+def summarise(
+    rows: list[dict],
+    predicted: np.ndarray,
+    expert: np.ndarray | None,
+    modules: Sequence[str] = MODULES,
+) -> dict:
     """Scores of a split, fit for JSON.
 
     ``rows`` as `prediction_rows` makes them; ``predicted`` and ``expert`` [Q,T] are the module
-    indices of their layouts, ``expert`` None when nobody knows it. Rows without a known truth
-    count nowhere but in ``questions``; ``accuracy`` is None when there are only such.
+    indices of their layouts, ``expert`` None when nobody knows it, and ``modules`` [M] the names.
+    Rows without a known truth count nowhere but in ``questions``; ``accuracy`` is None when there
+    are only such.
 
     ``constant`` is how often the most frequent answer of each type is right, which a model that
     never looks at the image could give. Boxes have none.
@@ -65,7 +71,7 @@ def summarise(rows: list[dict], predicted: np.ndarray, expert: np.ndarray | None
             constant = sum(group["constant"] for group in summary["by_type"].values())
             summary["accuracy"]["constant"] = constant
     if expert is not None:
-        summary["layouts"] = _layouts(predicted, expert)
+        summary["layouts"] = _layouts(predicted, expert, modules)
     return summary
 
 
@@ -94,13 +100,13 @@ def _by(rows: list[dict], key: Callable[[dict], str], order: Sequence[str] = ())
     return shares
 
 
-def _layouts(predicted: np.ndarray, expert: np.ndarray) -> dict:
+def _layouts(predicted: np.ndarray, expert: np.ndarray, modules: Sequence[str]) -> dict:
     """How predicted layouts [Q,T] agree with the experts' [Q,T].
 
     ``confusion[t][e][p]`` counts the questions whose step t has module e in the expert's layout
     and p in the predicted one, both indices into ``modules``.
     """
-    M, steps = len(MODULES), predicted.shape[1]
+    M, steps = len(modules), predicted.shape[1]
     expert = np.pad(expert, ((0, 0), (0, max(0, steps - expert.shape[1]))))[:, :steps]
     confusion = np.zeros((steps, M, M), dtype=np.int64)
     places = np.broadcast_to(np.arange(steps), predicted.shape)
@@ -109,7 +115,7 @@ def _layouts(predicted: np.ndarray, expert: np.ndarray) -> dict:
     return {
         "whole": share(int(same.all(axis=1).sum()), len(same)),
         "by_step": [share(int(right.sum()), len(right)) for right in same.T],
-        "modules": list(MODULES),
+        "modules": list(modules),
         "confusion": confusion.tolist(),
     }
 

@@ -42,6 +42,15 @@ def wrapped(draw: ImageDraw.ImageDraw, text: str, width: int, type_) -> list[str
     return lines
 
 
+def shortened(draw: ImageDraw.ImageDraw, text: str, width: int, type_) -> str:
+    """The text, or as much of its beginning as fits into ``width`` pixels with an ellipsis."""
+    if draw.textlength(text, font=type_) <= width:
+        return text
+    while text and draw.textlength(f"{text}…", font=type_) > width:
+        text = text[:-1]
+    return f"{text}…"
+
+
 def stacked(images: list[Image.Image]) -> Image.Image:
     """Images below each other on white."""
     width, height = max(i.width for i in images), sum(i.height for i in images)

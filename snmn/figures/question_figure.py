@@ -5,11 +5,24 @@ its words shaded by attention; the attention at the stack's top over the image; 
 framed. Below, the answer's distribution or the box. NoOps at the end share one line.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 
-from snmn.common.vocabulary import MODULES
-from snmn.figures.canvas import FAINT, INK, PAPER, RIGHT, WRONG, blend, font, heat, stacked, wrapped
+from snmn.figures.canvas import (
+    FAINT,
+    INK,
+    PAPER,
+    RIGHT,
+    WRONG,
+    blend,
+    font,
+    heat,
+    shortened,
+    stacked,
+    wrapped,
+)
 from snmn.figures.trace import Step, Trace
 from snmn.storage.rgb import as_rgb
 
@@ -57,7 +70,7 @@ def draw_figure(
     parts = [_header(trace, width, thumbnail)]
     steps = trace.active_steps
     for number, step in enumerate(steps, start=1):
-        parts.append(_row(number, step, trace.words, thumbnail, (width, height), show_stack))
+        parts.append(_row(number, step, trace, thumbnail, (width, height), show_stack))
     rest = len(trace.steps) - len(steps)
     if rest:
         parts.append(_idle(len(steps) + 1, len(trace.steps), width))
@@ -90,17 +103,17 @@ def _header(trace: Trace, width: int, thumbnail: Image.Image | None) -> Image.Im
 def _row(
     number: int,
     step: Step,
-    words: list[str],
+    trace: Trace,
     thumbnail: Image.Image | None,
     size: tuple[int, int],
     show_stack: bool,
 ) -> Image.Image:
     width, image_height = size
-    height = max(image_height, _words_height(words)) + 2 * MARGIN
+    height = max(image_height, _words_height(trace.words)) + 2 * MARGIN
     image, draw = _sheet(width, height)
     draw.line((MARGIN, 0, width - MARGIN, 0), fill="#dddddd")
-    _name(draw, number, step)
-    _words(draw, (MARGIN + NAME_WIDTH, MARGIN), words, step.words)
+    _name(draw, number, step, trace.modules)
+    _words(draw, (MARGIN + NAME_WIDTH, MARGIN), trace.words, step.words)
     left = MARGIN + NAME_WIDTH + WORDS_WIDTH
     image.paste(_overlay(step.attention, thumbnail, (IMAGE_WIDTH, image_height)), (left, MARGIN))
     if show_stack:
@@ -108,15 +121,17 @@ def _row(
     return image
 
 
-def _name(draw: ImageDraw.ImageDraw, number: int, step: Step) -> None:
+def _name(draw: ImageDraw.ImageDraw, number: int, step: Step, modules: Sequence[str]) -> None:
     """The step's module in large type, and the three likeliest with their probabilities."""
-    draw.text((MARGIN, MARGIN - 2), f"{number}  {step.module[1:]}", fill=INK, font=font(17))
+    large, room = font(17), NAME_WIDTH - 6
+    name = shortened(draw, f"{number}  {step.module[1:]}", room, large)
+    draw.text((MARGIN, MARGIN - 2), name, fill=INK, font=large)
     small = font(12)
     for place, m in enumerate(np.argsort(-step.probabilities)[:3]):
         share, top = float(step.probabilities[m]), MARGIN + 26 + 17 * place
         draw.rectangle((MARGIN, top + 2, MARGIN + 40, top + 12), fill="#eeeeee")
         draw.rectangle((MARGIN, top + 2, MARGIN + round(40 * share), top + 12), fill="#5b8db8")
-        text = f"{share:.2f} {MODULES[m][1:]}"
+        text = shortened(draw, f"{share:.2f} {modules[m][1:]}", room - 46, small)
         draw.text((MARGIN + 46, top), text, fill=INK if place == 0 else FAINT, font=small)
 
 

@@ -18,7 +18,7 @@ class Step:
     """One of the T steps.
 
     - module, probability: the likeliest module and its probability
-    - probabilities [M] of all, in the order of `snmn.common.vocabulary.MODULES`
+    - probabilities [M] of all, in the order of the trace's ``modules``
     - words [S]: how much the step listens to each word; they sum to 1
     - attention [H,W]: the map at the stack's top after the step, as softmax weights over the
       cells, which is how modules read it; they sum to 1
@@ -49,6 +49,7 @@ class Trace:
     - answers: (answer, probability), the likeliest first; empty without an answer head
     - box: predicted [x, y, w, h] in pixels, None without localisation heads
     - confidence: probability of the first answer, or of the box's cell
+    - modules: names of the model's M modules
     """
 
     words: list[str]
@@ -56,6 +57,7 @@ class Trace:
     answers: list[tuple[str, float]]
     box: list[float] | None
     confidence: float
+    modules: tuple[str, ...] = MODULES
 
     @property
     def active_steps(self) -> list[Step]:
@@ -97,7 +99,7 @@ def trace(
     best = _numpy(output.module_logits[n]).argmax(axis=-1)
     steps = [
         Step(
-            module=MODULES[best[t]],
+            module=output.module_names[best[t]],
             probability=float(probabilities[t, best[t]]),
             probabilities=probabilities[t],
             words=words[t],
@@ -118,6 +120,7 @@ def trace(
         answers=answers,
         box=None if box is None else box.tolist(),
         confidence=float(shares.max()),
+        modules=output.module_names,
     )
 
 

@@ -12,6 +12,7 @@ the stack is computed for all steps at once; modules return what they write inst
 the stack; normalised products are two matrix products instead of an [N,H,W,D] map.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,9 @@ from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 from snmn.network.controller import Controller
 from snmn.network.heads import AnswerHead, BoxOffsets, CellScores, offsets_at
 from snmn.network.knowledge_base import KnowledgeBaseEncoder
+from snmn.network.modules import NeuralModule
 from snmn.network.nmn import StackNMN
+from snmn.network.own_modules import check_modules
 from snmn.network.question_encoder import QuestionEncoder
 from snmn.network.reconstruction import QuestionReconstruction
 
@@ -40,6 +43,7 @@ class SNMNOutput:
     - cell_scores [N,H*W], box_offsets [N,H*W,4] or [N,4], and box_offset [N,4] at the
       best-scoring cell, or None without localisation heads. Offsets are in units of the grid.
     - reconstruction_logits [N,S,words], or None when the reconstruction loss is off
+    - module_names [M]: the modules in the order of module_logits
     """
 
     answer_logits: Tensor | None
@@ -54,6 +58,7 @@ class SNMNOutput:
     box_offsets: Tensor | None = None
     box_offset: Tensor | None = None
     reconstruction_logits: Tensor | None = None
+    module_names: tuple[str, ...] = MODULES
 
 
 class SNMN(nn.Module):
@@ -76,6 +81,7 @@ class SNMN(nn.Module):
         self.controller = controller
         self.knowledge_base = knowledge_base
         self.nmn = nmn
+        self.module_names = nmn.module_names
         self.answer_head = answer_head
         self.cell_scores = cell_scores
         self.box_offsets = box_offsets
@@ -98,6 +104,7 @@ class SNMN(nn.Module):
             stack_pointer=run.pointer,
             image_attention=run.attention.unflatten(-1, (H, W)),
             memory=run.memory,
+            module_names=self.module_names,
         )
         if self.answer_head is not None:
             output.answer_logits = self.answer_head(encoded.summary, run.memory)
@@ -118,6 +125,7 @@ def build_model(
     height: int = 14,
     width: int = 14,
     num_steps: int = 9,
+    modules: Mapping[str, type[NeuralModule]] | None = None,
     num_words: int = len(QUESTION_WORDS),
     num_answers: int = len(ANSWERS),
     embed_dim: int = 300,
@@ -158,10 +166,15 @@ def build_model(
     """Build an SNMN from plain arguments; the defaults are the published vqa model.
 
     Kernels start Glorot-uniform and biases zero, as in the original. Each argument is documented
-    at the part that takes it; `config.py` names the published configuration keys.
+    at the part that takes it; `config.py` names the published configuration keys. ``modules`` are
+    classes of one's own by name, {"_Not": Not}, beside the nine; `docs/own_module.md` adds one.
+    Raises ValueError.
     """
     if not (vqa or loc):
         raise ValueError("a model needs an answer head (vqa) or localisation heads (loc)")
+    modules = modules or {}
+    check_modules(modules)
+    num_modules = len(MODULES) + len(modules)
     control_dim = embed_dim if use_word_embed else lstm_dim
     model = SNMN(
         question_encoder=QuestionEncoder(
@@ -174,7 +187,7 @@ def build_model(
             lstm_dim=lstm_dim,
             control_dim=control_dim,
             num_steps=num_steps,
-            num_modules=len(MODULES),
+            num_modules=num_modules,
             linear_module_weights=linear_module_weights,
             mlp_module_weights_bias=mlp_module_weights_bias,
             normalize_attention=normalize_attention,
@@ -195,6 +208,7 @@ def build_model(
             control_dim=control_dim,
             kb_dim=kb_dim,
             memory_dim=memory_dim,
+            modules=modules,
             stack_length=stack_length,
             guard_pointer=guard_pointer,
             hard_sharpen=hard_sharpen,
@@ -224,7 +238,7 @@ def build_model(
         )
     if reconstruct_question:
         model.reconstruction = QuestionReconstruction(
-            num_modules=len(MODULES),
+            num_modules=num_modules,
             control_dim=control_dim,
             embed_dim=embed_dim,
             lstm_dim=lstm_dim,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from snmn.common.errors import shown
 from snmn.network.model import build_model
+from snmn.network.own_modules import OwnModuleError, check_paths
 
 LARGEST_SIZE = 1 << 16
 # The stack's tables have the square of its length, and T steps run one after the other.
@@ -35,6 +36,12 @@ def check_argument(name: str, value: Any, *, called: str | None = None) -> None:
     elif name == "fixed_embedding":
         if not (value is None or isinstance(value, Tensor) and value.is_floating_point()):
             raise ValueError(f"{called} is an array of numbers, not {found}")
+    elif name == "modules":
+        # As text: classes are nobody's but the caller's of build_model.
+        try:
+            check_paths({} if value is None else value)
+        except OwnModuleError as error:
+            raise ValueError(f"{called}: {error}") from None
     elif kind is int:
         least, most = _SMALLEST.get(name, 1), _LARGEST.get(name, LARGEST_SIZE)
         if type(value) is not int or not least <= value <= most:

@@ -116,6 +116,12 @@ class StackNMN(nn.Module):
         """The modules in the order of the controller's logits: the nine, then one's own."""
         return tuple(self.neural_modules)
 
+    @property
+    def answer_modules(self) -> dict[str, AnswerModule]:
+        """Those that write to memory, by name."""
+        modules = self.neural_modules.items()
+        return {name: module for name, module in modules if isinstance(module, AnswerModule)}
+
     def attention_scores(self) -> list[nn.Linear]:
         """The layers that score cells: those of Find, Transform and Scene."""
         return [
@@ -142,7 +148,9 @@ class StackNMN(nn.Module):
             ahead = {
                 name: module(knowledge, control)
                 for name, module in self.neural_modules.items()
-                if module.outputs and not module.inputs
+                if module.outputs
+                and not (module.inputs or module.runs)
+                and not isinstance(module, AnswerModule)
             }
             steps = zip(
                 control.split(1, dim=1),
@@ -218,13 +226,12 @@ class StackNMN(nn.Module):
         maps = [torch.stack(steps, dim=1) for steps in zip(*tops, strict=True)]  # [N,T,P] each
         share = dict(zip(self.neural_modules, weights.split(1, dim=2), strict=True))  # [N,T,1]
         new, of_memory, kept = [], [], [share["_NoOp"]]
-        for name, module in self.neural_modules.items():
-            if isinstance(module, AnswerModule):
-                described = module.describe(knowledge, control, *reversed(maps[: module.inputs]))
-                renewed, columns = module.renew(control, described)
-                new.append(share[name] * renewed)
-                of_memory.append(columns)
-                kept.append(share[name])
+        for name, module in self.answer_modules.items():
+            described = module.describe(knowledge, control, *reversed(maps[: module.inputs]))
+            renewed, columns = module.renew(control, described)
+            new.append(share[name] * renewed)
+            of_memory.append(columns)
+            kept.append(share[name])
         columns = torch.cat(of_memory).t()  # [D,K*D] for K answer modules
         memory = control.new_zeros(len(control), self.memory_dim)
         steps = zip(sum(new).unbind(1), torch.cat(kept, dim=2).unbind(1), strict=True)

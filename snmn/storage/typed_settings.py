@@ -96,6 +96,8 @@ def apply_settings(
                 notes.append(f"{name} has no effect: {ignored[name]}")
             elif key not in types:
                 raise ConfigError(f"{where}: unknown key {shown(name)}{_nearest(name, known)}")
+            elif types[key] == dict[str, str]:
+                setattr(section, key, _table(value, name, where))
             elif dataclasses.is_dataclass(types[key]):
                 value = _meant(value, dict, name, where)
                 if not isinstance(value, dict):
@@ -107,6 +109,15 @@ def apply_settings(
 
     apply(target, settings, "")
     return notes
+
+
+def _table(value: Any, name: str, where: str) -> dict[str, str]:
+    """A mapping of names to texts, which replaces the one before it as a whole, like a list."""
+    table = _meant(value, dict, name, where) or {}
+    if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
+        found = shown(repr(value if table is not value else dict(table)))
+        raise ConfigError(f"{where}: {name} is a mapping of names to texts, not {found}")
+    return {key: str(text) for key, text in table.items()}
 
 
 def all_keys(kind: type, prefix: str = "") -> list[str]:

@@ -3,10 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from snmn.checkpoints.checkpoint import load_weights, read_checkpoint
+from snmn.checkpoints.checkpoint import arguments_with, load_weights, read_checkpoint
 from snmn.checkpoints.checks import WITHOUT_WEIGHTS, CheckpointError, check_features, check_model
-from snmn.checkpoints.published_settings import MODEL_ARGUMENTS, loss_arguments
+from snmn.checkpoints.published_settings import (
+    MODEL_ARGUMENTS,
+    loss_arguments,
+    model_arguments,
+)
 from snmn.data.data_module import CLEVRDataModule
+from snmn.network.own_modules import import_modules
 from snmn.training.lightning_module import SNMNTraining
 
 
@@ -20,20 +25,23 @@ def load_training(
     Args:
         path: of the checkpoint.
         data: what is tested on; it is set up for that.
-        settings: nested settings with all published keys, whose model the checkpoint must have.
+        settings: nested settings with all published keys, whose model the checkpoint must have;
+            modules beside the nine are imported as they say.
         ema: whether to take the moving average of the weights.
 
-    Raises CheckpointError.
+    Raises CheckpointError or OwnModuleError.
     """
     checkpoint = read_checkpoint(path)
     changed = check_model(path, checkpoint, settings, may_change=WITHOUT_WEIGHTS)
     data.setup("test")
     check_features(checkpoint, data.feature_identity())
-    hyper = checkpoint["hyper_parameters"]
     notes = [
         f"{key} is {value} in this test, in training it was not" for key, value in changed.items()
     ]
-    hyper["model"] |= {MODEL_ARGUMENTS[key]: value for key, value in changed.items()}
+    modules = import_modules(model_arguments(settings).get("modules", {}))
+    model = arguments_with(path, checkpoint, modules)
+    model |= {MODEL_ARGUMENTS[key]: value for key, value in changed.items()}
+    hyper = checkpoint["hyper_parameters"] | {"model": model}
     hyper.setdefault("loss", loss_arguments(settings))  # Converted checkpoints have none.
     try:
         training = SNMNTraining(**hyper)

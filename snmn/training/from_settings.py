@@ -6,6 +6,7 @@ from typing import Any
 from snmn.checkpoints.checkpoint import read_checkpoint, start_from
 from snmn.checkpoints.published_settings import loss_arguments, model_arguments
 from snmn.data.word_embedding import read_embedding
+from snmn.network.own_modules import import_modules
 from snmn.training.lightning_module import SNMNTraining
 
 
@@ -18,9 +19,11 @@ def build_training(
 ) -> SNMNTraining:
     """The model with its losses and optimiser, begun with TRAIN.INIT_WEIGHTS_FILE if that is set.
 
-    Raises ConfigError or CheckpointError for files that the settings name.
+    Imports the classes of MODEL.NMN.MODULES. Raises ConfigError, CheckpointError or OwnModuleError
+    for files that the settings name.
     """
     model, train = model_arguments(settings), settings["TRAIN"]
+    model["modules"] = import_modules(model.get("modules", {}))
     if settings["USE_FIXED_WORD_EMBED"]:
         model["fixed_embedding"] = read_embedding(
             settings["FIXED_WORD_EMBED_FILE"], dim=settings["MODEL"]["EMBED_DIM"]

@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from snmn.checkpoints.checkpoint import code_version, vocabularies
+from snmn.checkpoints.checkpoint import code_version, plain_arguments, vocabularies
 from snmn.checkpoints.checks import check_features
 from snmn.common.boxes import decode_boxes
 from snmn.data.batch import Batch
@@ -86,11 +86,12 @@ class SNMNTraining(pl.LightningModule):
         super().__init__()
         fixed = model.get("fixed_embedding")
         self.save_hyperparameters(logger=False)
+        self.hparams["model"] = plain_arguments(model)
         if fixed is not None:
             # A buffer of the state dict; the shape is enough to build the model again.
-            self.hparams["model"] = model | {"fixed_embedding": torch.zeros_like(fixed)}
+            self.hparams["model"]["fixed_embedding"] = torch.zeros_like(fixed)
         self.model = build_model(**model)
-        self.loss = SNMNLoss(**loss)
+        self.loss = SNMNLoss(**loss, module_names=self.model.module_names)
         tasks = (("vqa", self.model.answer_head), ("loc", self.model.cell_scores))
         self.tasks = tuple(task for task, head in tasks if head is not None)
         metrics = {}
@@ -292,7 +293,7 @@ class SNMNTraining(pl.LightningModule):
         """Make the checkpoint describe itself, but refuse to keep what is not worth it."""
         self._watch.check(self._folder)
         check_weights(self.model, self.iteration, self._folder)
-        checkpoint["vocabularies"] = vocabularies()
+        checkpoint["vocabularies"] = vocabularies(self.model.module_names)
         checkpoint["code_version"] = code_version()
         if self.trainer.datamodule is not None:
             checkpoint["features"] = self.trainer.datamodule.feature_identity()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snmn.common.schedules import Staged
-from snmn.common.vocabulary import MODULE_INDEX, MODULES
+from snmn.common.vocabulary import MODULES
 from snmn.network.heads import offsets_at
 from snmn.network.model import SNMNOutput
 from snmn.training.reading_order_loss import reading_order_loss
@@ -65,8 +65,8 @@ class SNMNLoss(nn.Module):
     A weight of None switches a loss off. sharpen_begin and sharpen_end are training steps, and
     sharpen_scaling one of `SHARPEN_SCALINGS`. With prior_layouts [(step, layout), ...] the
     layouts of all questions are held to the one that is given for the step, as
-    `layout_distribution` reads it, by their cross-entropy with it. Its weight is prior_weight until
-    the step prior_begin and falls to 0 at prior_end.
+    `layout_distribution` reads it for a model's ``module_names``, by their cross-entropy with it.
+    Its weight is prior_weight until the step prior_begin and falls to 0 at prior_end.
 
     A batch gives the losses that it has labels for, so the batches of a joint model's two tasks
     each give their own, and unlabelled ones none but those that need no label.
@@ -91,6 +91,7 @@ class SNMNLoss(nn.Module):
         prior_begin: int = 0,
         prior_end: int = 0,
         weight_decay: float = 0.0,
+        module_names: Sequence[str] = MODULES,
     ):
         super().__init__()
         if sharpen_type not in SHARPEN_LOSS_TYPES:
@@ -106,7 +107,7 @@ class SNMNLoss(nn.Module):
         self.sharpen_begin, self.sharpen_end = sharpen_begin, sharpen_end
         self.weight_decay = weight_decay
         self.prior_weight, self.prior_begin, self.prior_end = prior_weight, prior_begin, prior_end
-        priors = [layout_distribution(layout) for _, layout in prior_layouts]
+        priors = [layout_distribution(layout, module_names) for _, layout in prior_layouts]
         self.register_buffer("priors", torch.stack(priors) if priors else None, persistent=False)
         places = [(step, place) for place, (step, _) in enumerate(prior_layouts)]
         self.prior_places = Staged(places) if places else None  # in ``priors``
@@ -172,20 +173,20 @@ class SNMNLoss(nn.Module):
         return (1 - probs.amax(dim=-1)).mean()
 
 
-def layout_distribution(layout: str) -> Tensor:
+def layout_distribution(layout: str, modules: Sequence[str] = MODULES) -> Tensor:
     """Module probabilities [T,M] of a layout in words, a word for each step.
 
     A word names a module, or several that share the step equally: "_Find _And/_Or _DescribeOne".
-    Raises ValueError for a name that no module has.
+    ``modules`` are the M names in the order of a model's logits. Raises ValueError for a name that
+    is none of them.
     """
     names = [word.split("/") for word in layout.split()]
     for name in (name for step in names for name in step):
-        if name not in MODULE_INDEX:
-            raise ValueError(f"no module is called {name!r}; there are {', '.join(MODULES)}")
-    steps = [[MODULE_INDEX[name] for name in step] for step in names]
-    probs = torch.zeros(len(steps), len(MODULES))
-    for row, modules in zip(probs, steps, strict=True):
-        row[modules] = 1 / len(modules)
+        if name not in modules:
+            raise ValueError(f"no module is called {name!r}; there are {', '.join(modules)}")
+    probs = torch.zeros(len(names), len(modules))
+    for row, step in zip(probs, names, strict=True):
+        row[[modules.index(name) for name in step]] = 1 / len(step)
     return probs
 
 

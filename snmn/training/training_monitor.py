@@ -6,7 +6,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from snmn.common.vocabulary import MODULES
 from snmn.data.batch import Batch
 
 
@@ -61,7 +60,7 @@ class TrainingMonitor(pl.Callback):
         usage_by_name = {
             pl_module.task_name(f"modules/step{t}{module}", batch.task): share
             for t, shares in enumerate(usage)
-            for module, share in zip(MODULES, shares, strict=True)
+            for module, share in zip(pl_module.model.module_names, shares, strict=True)
         }
         # Past Lightning, which takes its time over each single value.
         step = -(-trainer.global_step // len(pl_module.tasks))

@@ -226,7 +226,7 @@ async function start() {
     byId("question-error").textContent = refusal.message;
     return;
   }
-  steps = new Steps(vocabulary.modules, (step) => {
+  steps = new Steps((step) => {
     if (asked) writeAddress({ ...asked, step }, { replace: true });
   });
   known = new Set(vocabulary.words);

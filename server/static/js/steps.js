@@ -13,8 +13,7 @@ export class Steps {
   #open = false; // whether steps that do nothing are shown one by one
 
   // changed(step) is called when another step is shown.
-  constructor(modules, changed) {
-    this.modules = modules;
+  constructor(changed) {
     this.changed = changed;
     byId("slider").addEventListener("input", (event) => {
       this.#pause();
@@ -27,6 +26,7 @@ export class Steps {
   load(prediction, image, step) {
     this.#pause();
     this.prediction = prediction;
+    this.modules = prediction.modules;
     this.image = image;
     this.#open = prediction.steps[step]?.module === NOTHING;
     byId("steps").hidden = false;
