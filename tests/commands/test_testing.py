@@ -16,17 +16,14 @@ from PIL import Image
 import train
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as build_layouts
-from clevr_prep.synthetic.language.questions import generate_questions
-from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from config import ConfigError
 from snmn.checkpoints.checks import CheckpointError
-from snmn.data.feature_store import FeatureWriter
 from snmn.evaluation.scores import family
 from snmn.storage.rgb import ImageError
 from snmn.training.lightning_module import quiet_lightning
 from snmn.training.metrics import AccuracyByGroup, PrecisionByGroup
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_dataset import ATTRIBUTES
+from tests.helpers.tiny_clevr import write_clevr
 from tests.helpers.tiny_experiment import write_experiment
 
 IMAGES = {"train": 3, "val": 5, "test": 2}
@@ -43,13 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*")
 def experiment(tmp_path_factory):
     """A dataset with images and scenes, a configuration for it, and a checkpoint of two steps."""
     root = tmp_path_factory.mktemp("testing")
-    rng = np.random.default_rng(0)
-    for folder in ("scenes", "questions"):
-        (root / folder).mkdir()
-    for split, count in IMAGES.items():
-        write_split(root, split, count, rng)
-    build_layouts(["--data-dir", str(root)])
-    build_imdb(["--data-dir", str(root), "--out", str(root / "imdb")])
+    write_clevr(root, IMAGES, grid=GRID, dim=8)
     sizes = {"FEAT_DIM": 8, "EMBED_DIM": 8, "LSTM_DIM": 8, "PE_DIM": 4, "KB_DIM": 8}
     settings = {
         "IMDB_FILE": f"{root}/imdb/imdb_%s.h5",
@@ -62,31 +53,6 @@ def experiment(tmp_path_factory):
     (root / "tiny.yaml").write_text(yaml.safe_dump(settings))
     train.main([str(root / "tiny.yaml"), "TRAIN.SOLVER.LR", "0.1"])
     return root
-
-
-def write_split(root, split, count, rng):
-    scenes, questions = [], []
-    (root / "images" / split).mkdir(parents=True)
-    with FeatureWriter(root / "features" / split, attributes=ATTRIBUTES) as writer:
-        for image in range(count):
-            name = f"CLEVR_{split}_{image:06d}.png"
-            where = {"image_index": image, "image_filename": name, "split": split}
-            scene = sample_scene(rng, max_objects=4) | where
-            scenes.append(scene)
-            for entry in generate_questions(scene, 6, rng):
-                if split == "test":
-                    entry = {"question": entry["question"]}
-                # Not in the order of the file, as in a file that somebody shuffled.
-                number = 1000 - len(questions)
-                questions.append(entry | where | {"question_index": number})
-            writer.add([name], rng.random((1, *GRID, 8)).astype(np.float16))
-            pixels = rng.integers(0, 255, (32, 48, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / "images" / split / name)
-    for kind, content in (("scenes", scenes), ("questions", questions)):
-        path = root / kind / f"CLEVR_{split}_{kind}.json"
-        path.write_text(json.dumps({"info": {}, kind: content}))
-    if split == "test":  # Nobody has the scenes of a secret split.
-        (root / "scenes" / f"CLEVR_{split}_scenes.json").unlink()
 
 
 def run_test(root, *arguments, out="results"):
