@@ -113,9 +113,11 @@ def apply_settings(
 
 def _table(value: Any, name: str, where: str) -> dict[str, str]:
     """A mapping of names to texts, which replaces the one before it as a whole, like a list."""
-    table = _meant(value, dict, name, where) or {}
+    table = _meant(value, dict, name, where)
+    if table is None:
+        return {}
     if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
-        found = shown(repr(value if table is not value else dict(table)))
+        found = shown(repr(table))
         raise ConfigError(f"{where}: {name} is a mapping of names to texts, not {found}")
     return {key: str(text) for key, text in table.items()}
 
