@@ -1,6 +1,8 @@
 """train.py, test.py and snmn.predict with modules beside the nine, named in a configuration."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from config import ConfigError, check_training, load_config
 from snmn import predict
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
+from snmn.common.errors import Interrupted
 from snmn.common.vocabulary import MODULES
+from snmn.training.lightning_module import SNMNTraining
 from tests.commands.test_testing import test_command
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import same_weights, write_experiment
@@ -86,11 +90,19 @@ def test_training_goes_on_bit_for_bit(tiny):
 
 
 @pytest.mark.slow
-def test_another_order_or_other_modules_are_another_model(tiny):
-    run_training(tiny, "order")
-    path = "runs/order/step=00000002.ckpt"
-    for later in {*Path("runs/order").glob("*.ckpt")} - {Path(path)}:
-        later.unlink()
+def test_another_order_or_other_modules_are_another_model(tiny, monkeypatch):
+    step = SNMNTraining.training_step
+
+    def stopped(module, batch, index):
+        if module.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(module, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SNMNTraining, "training_step", stopped)
+        with pytest.raises(Interrupted):
+            run_training(tiny, "order")
+    path = "runs/order/last.ckpt"
     turned = f"{{_Count: {FILE}.Count, _Not: {FILE}.Not}}"
     with pytest.raises(CheckpointError, match="_Not, _Count there and _Count, _Not in the conf"):
         run_training(tiny, "order", "--resume", path, modules=turned)
