@@ -11,6 +11,7 @@ import uvicorn
 from server.main import create_app
 from snmn.checkpoints.bundled import BUNDLED
 from tests.helpers.tiny_server import image_bytes, settings, write_models
+from tests.server.test_own_modules import Not, write_own
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 if CHROMIUM is None:
@@ -24,6 +25,8 @@ FLAGS = """
 """.split()
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 QUESTION = "Is there a big sphere?"
+# The name of the last is too long for any place on the page.
+OWN = {"_Not": Not, "_" + "Long" * 15: Not}
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +35,13 @@ pytestmark = pytest.mark.slow
 def address(tmp_path_factory):
     """A running server with the bundled model of questions and untrained others."""
     folder = write_models(tmp_path_factory.mktemp("models"), ["loc_gt_layout", "joint_gt_layout"])
+    write_own(folder, OWN)
     for suffix in ("ckpt", "json"):
         shutil.copy(BUNDLED / f"vqa_gt_layout.{suffix}", folder)
     config = uvicorn.Config(
-        create_app(settings(folder, max_upload_bytes=500_000)), port=0, log_level="warning"
+        create_app(settings(folder, max_upload_bytes=500_000, modules=OWN)),
+        port=0,
+        log_level="warning",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -92,6 +98,17 @@ def test_the_page_loads_with_samples_and_suggestions(page):
     assert page.locator("#suggestions button").count() >= 4
     expect(page.locator("#answer")).to_be_hidden()
     expect(page.locator("#model-state")).to_contain_text("% right")
+
+
+def test_modules_beside_the_nine_have_their_names(page):
+    page.select_option("#model", "own")
+    ask(page, QUESTION)
+    expect(page.locator("#step-name")).to_contain_text("Step 1 of 9: LongLong")
+    expect(page.locator("#caption")).to_have_text("Minus the map, <b>whatever</b> it is.")
+    assert page.locator("#modules li .name").all_inner_texts()[8:10] == ["Describe two", "Not"]
+    page.select_option("#model", "vqa_gt_layout")
+    ask(page, QUESTION)
+    expect(page.locator("#modules li")).to_have_count(9)
 
 
 def test_a_suggestion_is_answered_step_by_step(page):

@@ -40,16 +40,21 @@ class Silent(snmn.AnswerModule):
 OWN = {"_Not": Not, "_Silent": Silent}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Models with and without modules of their own; the first always runs one of these."""
-    folder = write_models(tmp_path_factory.mktemp("models"), ["vqa_gt_layout"])
+def write_own(folder, modules):
+    """A model own.ckpt that runs the last of its modules at every step."""
     torch.manual_seed(0)
-    arguments = SIZES | {"modules": OWN, "linear_module_weights": False}
+    arguments = SIZES | {"modules": modules, "linear_module_weights": False}
     model = build_model(**arguments)
     model.controller.module_score[2].weight.data.zero_()
     model.controller.module_score[2].bias.data[-1] = 1.0
     save_model(folder / "own.ckpt", model, arguments=arguments)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Models with and without modules of their own."""
+    folder = write_models(tmp_path_factory.mktemp("models"), ["vqa_gt_layout"])
+    write_own(folder, OWN)
     return folder
 
 
