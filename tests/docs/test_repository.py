@@ -36,6 +36,8 @@ ROOMS = "snmn|clevr_prep|server|tests|benchmarks|docs|configs"
 PATH = re.compile(rf"(?<![\w./-])(?:{ROOMS})/[\w./*{{}},-]*\w")
 DOTTED = re.compile(r"(?<![\w./:-])(?:snmn|clevr_prep|server|benchmarks)(?:\.\w+)+(?![\w/])")
 BARE = re.compile(r"(?<![\w./-])[a-z0-9_]+\.(?:py|yaml)\b")
+# Files that a text has its reader write: blocks whose first line names them.
+WRITTEN = re.compile(r"^```\w+\n# ([a-z0-9_]+\.(?:py|yaml))$", re.MULTILINE)
 # What the commands of the texts make or download.
 MADE = ("clevr_prep/clevr_*", "clevr_prep/data/features*", "clevr_prep/data/imdb*", "*NAME*")
 
@@ -74,7 +76,7 @@ def _is_module(name: str) -> bool:
 
 def missing(text: str) -> set[str]:
     """Paths, file names and dotted names of the project in a text that nothing answers to."""
-    names = {path.name for path in project_files()}
+    names = {path.name for path in project_files()} | set(WRITTEN.findall(text))
     paths = {
         found
         for found in PATH.findall(text)
