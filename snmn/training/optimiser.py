@@ -21,12 +21,26 @@ class TFAdam(torch.optim.Adam):
         self._step_supports_amp_scaling = False
         for group in self.param_groups:
             group.setdefault("tf_eps", tf_eps)
+        self._updates: list[int] | None = None  # of each group, once they are known
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from a state; see `torch.optim.Optimizer.load_state_dict`."""
+        super().load_state_dict(state_dict)
+        self._updates = None
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None):
         """Make one update; see `torch.optim.Optimizer.step`."""
-        for group in self.param_groups:
-            steps = (self.state[p]["step"] for p in group["params"] if "step" in self.state[p])
-            coming = int(next(steps, 0)) + 1
+        # Counted here: the parameters' own counts lie on the device, which would have to be waited
+        # for at each step.
+        if self._updates is None:
+            self._updates = [self._updates_before(group) for group in self.param_groups]
+        self._updates = [updates + 1 for updates in self._updates]
+        for group, coming in zip(self.param_groups, self._updates, strict=True):
             group["eps"] = group["tf_eps"] / math.sqrt(1 - group["betas"][1] ** coming)
         return super().step(closure)
+
+    def _updates_before(self, group: dict) -> int:
+        """How many updates the parameters of a group have had, as their state says."""
+        steps = (self.state[p]["step"] for p in group["params"] if "step" in self.state[p])
+        return int(next(steps, 0))

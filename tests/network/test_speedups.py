@@ -121,26 +121,6 @@ def test_mixed_precision_stays_close():
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
 
 
-# This backend runs what the compiler traced without making machine code of it.
-
-
-@pytest.mark.slow
-def test_compiled_model_is_the_same():
-    model, batch = make_model(), make_batch(torch.float32)
-    compiled = torch.compile(model, backend="aot_eager")
-    inputs = batch.question, batch.length, batch.features
-    ours, expected = compiled(*inputs), model(*inputs)
-    torch.testing.assert_close(ours.answer_logits, expected.answer_logits)
-    torch.testing.assert_close(ours.stack, expected.stack)
-    parameters = trained(model)
-    for actual, wanted in zip(
-        torch.autograd.grad(ours.answer_logits.square().sum(), parameters, allow_unused=True),
-        torch.autograd.grad(expected.answer_logits.square().sum(), parameters, allow_unused=True),
-        strict=True,
-    ):
-        torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-6)
-
-
 def test_memory_is_kept_where_the_c_library_can():
     name = "keep_freed_memory"
     result = subprocess.run(
