@@ -14,6 +14,8 @@ import torch
 class TFAdam(torch.optim.Adam):
     """`torch.optim.Adam` with ``tf_eps`` in TensorFlow's convention; other arguments as there."""
 
+    _updates: list[int] | None = None  # of each group, once they are known
+
     def __init__(self, params, *, lr: float, betas=(0.9, 0.999), tf_eps: float = 1e-8):
         super().__init__(params, lr=lr, betas=betas, fused=True)
         # Or else Lightning refuses to clip gradients in mixed precision, as a fused step may divide
@@ -21,7 +23,6 @@ class TFAdam(torch.optim.Adam):
         self._step_supports_amp_scaling = False
         for group in self.param_groups:
             group.setdefault("tf_eps", tf_eps)
-        self._updates: list[int] | None = None  # of each group, once they are known
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Go on from a state; see `torch.optim.Optimizer.load_state_dict`."""
@@ -35,10 +36,12 @@ class TFAdam(torch.optim.Adam):
         # for at each step.
         if self._updates is None:
             self._updates = [self._updates_before(group) for group in self.param_groups]
-        self._updates = [updates + 1 for updates in self._updates]
-        for group, coming in zip(self.param_groups, self._updates, strict=True):
-            group["eps"] = group["tf_eps"] / math.sqrt(1 - group["betas"][1] ** coming)
-        return super().step(closure)
+        coming = [updates + 1 for updates in self._updates]
+        for group, update in zip(self.param_groups, coming, strict=True):
+            group["eps"] = group["tf_eps"] / math.sqrt(1 - group["betas"][1] ** update)
+        loss = super().step(closure)
+        self._updates = coming
+        return loss
 
     def _updates_before(self, group: dict) -> int:
         """How many updates the parameters of a group have had, as their state says."""

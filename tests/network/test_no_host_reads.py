@@ -5,6 +5,7 @@ numbers. Whatever the host would have to know, such as the number that `.item()`
 of what a boolean index leaves, raises.
 """
 
+import copy
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -149,8 +150,11 @@ def test_forward_and_losses_leave_the_host_alone(name, training):
         with NoTransfers():
             output = model(batch.question, batch.length, batch.image_features)
             losses = loss(output, batch, model, 1)
-    weights = [of_loss.get("answer_weight", 1.0), *of_loss.values()]
-    assert losses and len(losses) <= len(weights)
+    weights = {"answer_weight": 1.0} | of_loss
+    named = {name.removesuffix("_weight") for name in weights if weights[name] is not None}
+    known = "answer layout cell offset reconstruction reading_order sharpen prior".split()
+    l2 = {"l2"} if "weight_decay" in weights else set()
+    assert set(losses) == named & set(known) | l2
     assert all(value.device.type == "cuda" and not value.shape for value in losses.values())
 
 
@@ -218,6 +222,12 @@ def test_updates_are_counted_on_the_host():
     with Reads():
         updates(3)
     assert len(reads) == 1
+    assert optimiser.param_groups[0]["eps"] == 1e-8 / (1 - 0.999**6) ** 0.5
+    with Reads():
+        optimiser = copy.deepcopy(optimiser)
+        weight = optimiser.param_groups[0]["params"][0]
+        updates(1)
+    assert optimiser.param_groups[0]["eps"] == 1e-8 / (1 - 0.999**7) ** 0.5
 
 
 class Trainer:
