@@ -31,12 +31,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.plain_model import PlainSNMN  # noqa: E402
 from benchmarks.questions import make_scene  # noqa: E402
 from clevr_prep.clevr.expert_layouts import expert_layout, pad_layout  # noqa: E402
 from clevr_prep.synthetic.language.questions import generate_questions  # noqa: E402
 from snmn.common.freed_memory import keep_freed_memory  # noqa: E402
 from snmn.common.vocabulary import MODULE_INDEX, encode  # noqa: E402
-from snmn.network.model import build_model  # noqa: E402
+from snmn.network.model import SNMNOutput, build_model  # noqa: E402
 from snmn.training.ema import ExponentialMovingAverage  # noqa: E402
 from snmn.training.losses import SNMNLoss  # noqa: E402
 from snmn.training.optimiser import TFAdam  # noqa: E402
@@ -57,15 +58,35 @@ MINI = {
 
 
 class Step:
-    """A model and a batch of ``images`` with ``each`` questions, ready to train or to answer."""
+    """A model and a batch of ``images`` with ``each`` questions, ready to train or to answer.
 
-    def __init__(self, *, images: int, each: int, compiled: bool = False, **sizes):
+    ``plain`` is the model without our algebra (`benchmarks.plain_model`), ``precision`` what
+    autocast computes in, if it is to.
+    """
+
+    def __init__(
+        self,
+        *,
+        images: int,
+        each: int,
+        compiled: bool = False,
+        plain: bool = False,
+        device: str = "cpu",
+        precision: torch.dtype | None = None,
+        **sizes,
+    ):
         torch.manual_seed(0)
-        self.model = build_model(**sizes)
-        self.batch, features = questions(images, each), sizes.get("feature_dim", 1024)
+        self.model, self.device, self.precision = build_model(**sizes), device, precision
+        if plain:
+            self.model = PlainSNMN(self.model)
+        self.model.to(device)
+        asked, features = questions(images, each), sizes.get("feature_dim", 1024)
+        for name, value in vars(asked).items():
+            setattr(asked, name, None if value is None else value.to(device))
+        self.batch = asked
         # As a backbone's: rectified, so half of them zero.
-        self.features = torch.randn(images, 14, 14, features).relu_()
-        self.loss = SNMNLoss(layout_weight=1.0, weight_decay=1e-5)
+        self.features = torch.randn(images, 14, 14, features).relu_().to(device)
+        self.loss = SNMNLoss(layout_weight=1.0, weight_decay=1e-5).to(device)
         self.optimiser = TFAdam(self.model.parameters(), lr=1e-4)
         self.average = ExponentialMovingAverage(0.999)
         self.average.setup(None, SimpleNamespace(model=self.model), "fit")
@@ -76,20 +97,32 @@ class Step:
 
     def train(self) -> None:
         """One update."""
+        self.gradients()
+        self.update()
+
+    def gradients(self) -> None:
+        """Forward, losses, backward and clipping: all of an update that has no count of its own."""
         self.model.train()
-        output = self.run(self.batch.question, self.batch.length, self.features)
-        losses = self.loss(output, self.batch, self.model, 0)
+        with self._autocast():
+            output = self.run(self.batch.question, self.batch.length, self.features)
+            losses = self.loss(output, self.batch, self.model, 0)
         self.optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 8.0)
+
+    def update(self) -> None:
+        """Optimiser and moving average."""
         self.optimiser.step()
         self.average.update(self.model)
 
-    def answer(self) -> None:
+    def answer(self) -> SNMNOutput:
         """One forward pass for testing."""
         self.model.eval()
-        with torch.inference_mode():
-            self.run(self.batch.question, self.batch.length, self.features)
+        with torch.inference_mode(), self._autocast():
+            return self.run(self.batch.question, self.batch.length, self.features)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, dtype=self.precision, enabled=self.precision is not None)
 
 
 def operations(work: Callable[[], object]) -> int:

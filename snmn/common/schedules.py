@@ -1,6 +1,5 @@
 """Values that hold from given training steps on, each until the next begins."""
 
-import bisect
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -30,7 +29,8 @@ class Staged(Generic[Value]):
 
     def stage(self, step: int) -> tuple[int, Value]:
         """The step from which on what holds at ``step`` holds, and the value."""
-        stage = bisect.bisect_right(self._starts, step) - 1
+        # Not with the bisect module, which torch.compile does not see through.
+        stage = sum(start <= step for start in self._starts) - 1
         return self._starts[stage], self._values[stage]
 
     def at(self, step: int) -> Value:

@@ -215,7 +215,10 @@ class SNMNTraining(pl.LightningModule):
         """
         name = self.task_name(name, batch.task)
         if self.trainer.training:
-            self.log(name, value, prog_bar=shown, sync_dist=True)
+            value = self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean")
+            # Lightning reads what its bar shows after every batch, also of batches that log
+            # nothing: from the host, or it would wait for the device each time.
+            self.log(name, value.cpu(), prog_bar=shown)
         else:
             self._means.add(name, value, len(batch))
 
@@ -225,7 +228,8 @@ class SNMNTraining(pl.LightningModule):
 
     def _log_iteration(self, done: int) -> None:
         """Tell loggers and checkpoint callbacks what to call the step, from updates done."""
-        self.log("step", float(done // len(self.tasks)))
+        # A number would be copied to the device, and the copy waited for.
+        self.log("step", torch.tensor(float(done // len(self.tasks))))
 
     def _log_metrics(self, stage: str) -> None:
         self.log_dict(self._means.compute())

@@ -20,7 +20,7 @@ from snmn.common.schedules import Staged
 from snmn.common.vocabulary import MODULES
 from snmn.network.heads import offsets_at
 from snmn.network.model import SNMNOutput
-from snmn.training.reading_order_loss import reading_order_loss
+from snmn.training.reading_order_loss import ReadingOrderLoss
 
 UNKNOWN = -1  # an answer or a cell that nobody knows
 
@@ -103,6 +103,7 @@ class SNMNLoss(nn.Module):
         self.cell_weight, self.offset_weight = cell_weight, offset_weight
         self.reconstruction_weight = reconstruction_weight
         self.reading_order_weight = reading_order_weight
+        self.reading_order = ReadingOrderLoss()
         self.sharpen_weight, self.sharpen_type = sharpen_weight, sharpen_type
         self.sharpen_begin, self.sharpen_end = sharpen_begin, sharpen_end
         self.weight_decay = weight_decay
@@ -146,7 +147,7 @@ class SNMNLoss(nn.Module):
                 output.reconstruction_logits, batch.question, batch.length
             )
         if self.reading_order_weight is not None and batch.layout is not None:
-            losses["reading_order"] = self.reading_order_weight * reading_order_loss(
+            losses["reading_order"] = self.reading_order_weight * self.reading_order(
                 output.question_attention, batch.question, batch.layout, batch.next_read
             )
         if self.sharpen_weight is not None:

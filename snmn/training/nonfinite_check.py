@@ -22,11 +22,11 @@ class LossWatch:
     """
 
     def __init__(self):
-        self._seen: list[tuple[int, Tensor, Batch]] = []
+        self._seen: list[tuple[int, Tensor, Tensor, Tensor]] = []
 
     def add(self, step: int, loss: Tensor, batch: Batch) -> None:
-        """Remember the loss of a batch at an iteration, from 1."""
-        self._seen.append((step, loss.detach(), batch))
+        """Remember the loss of a batch at an iteration, from 1, and what the batch was about."""
+        self._seen.append((step, loss.detach(), batch.question_index, batch.image))
 
     def check(self, folder: Path | None) -> None:
         """Raise NonFiniteError for the first loss since the last call that is not a number.
@@ -36,12 +36,12 @@ class LossWatch:
         seen, self._seen = self._seen, []
         if not seen:
             return
-        finite = torch.stack([loss for _, loss, _ in seen]).isfinite().tolist()
-        for (step, loss, batch), good in zip(seen, finite, strict=True):
+        finite = torch.stack([loss for _, loss, *_ in seen]).isfinite().tolist()
+        for (step, loss, question_index, image), good in zip(seen, finite, strict=True):
             if not good:
+                about = _questions(question_index, image)
                 raise NonFiniteError(
-                    f"the loss is {loss.item()} at step {step}, of {_questions(batch)}; "
-                    + _way_out(folder)
+                    f"the loss is {loss.item()} at step {step}, of {about}; {_way_out(folder)}"
                 )
 
 
@@ -54,12 +54,12 @@ def check_weights(model: nn.Module, step: int, folder: Path | None) -> None:
             )
 
 
-def _questions(batch: Batch) -> str:
-    """What a batch is about: rows of the imdb or, for questions in none, images."""
-    rows = batch.question_index.tolist()
+def _questions(question_index: Tensor, image: Tensor) -> str:
+    """What a batch is about: rows [N] of the imdb or, for questions in none, images [N]."""
+    rows = question_index.tolist()
     if min(rows) >= 0:
         return f"questions {' '.join(map(str, rows))}"
-    images = " ".join(map(str, dict.fromkeys(batch.image.tolist())))
+    images = " ".join(map(str, dict.fromkeys(image.tolist())))
     return f"questions drawn for images {images}"
 
 

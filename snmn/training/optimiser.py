@@ -14,6 +14,8 @@ import torch
 class TFAdam(torch.optim.Adam):
     """`torch.optim.Adam` with ``tf_eps`` in TensorFlow's convention; other arguments as there."""
 
+    _updates: list[int] | None = None  # of each group, once they are known
+
     def __init__(self, params, *, lr: float, betas=(0.9, 0.999), tf_eps: float = 1e-8):
         super().__init__(params, lr=lr, betas=betas, fused=True)
         # Or else Lightning refuses to clip gradients in mixed precision, as a fused step may divide
@@ -22,11 +24,26 @@ class TFAdam(torch.optim.Adam):
         for group in self.param_groups:
             group.setdefault("tf_eps", tf_eps)
 
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from a state; see `torch.optim.Optimizer.load_state_dict`."""
+        super().load_state_dict(state_dict)
+        self._updates = None
+
     @torch.no_grad()
     def step(self, closure: Callable | None = None):
         """Make one update; see `torch.optim.Optimizer.step`."""
-        for group in self.param_groups:
-            steps = (self.state[p]["step"] for p in group["params"] if "step" in self.state[p])
-            coming = int(next(steps, 0)) + 1
-            group["eps"] = group["tf_eps"] / math.sqrt(1 - group["betas"][1] ** coming)
-        return super().step(closure)
+        # Counted here: the parameters' own counts lie on the device, which would have to be waited
+        # for at each step.
+        if self._updates is None:
+            self._updates = [self._updates_before(group) for group in self.param_groups]
+        coming = [updates + 1 for updates in self._updates]
+        for group, update in zip(self.param_groups, coming, strict=True):
+            group["eps"] = group["tf_eps"] / math.sqrt(1 - group["betas"][1] ** update)
+        loss = super().step(closure)
+        self._updates = coming
+        return loss
+
+    def _updates_before(self, group: dict) -> int:
+        """How many updates the parameters of a group have had, as their state says."""
+        steps = (self.state[p]["step"] for p in group["params"] if "step" in self.state[p])
+        return int(next(steps, 0))

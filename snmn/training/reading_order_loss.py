@@ -16,7 +16,7 @@ Not in the paper, and off in the published configurations. It needs expert layou
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snmn.common.reading_order import NOBODY
 from snmn.common.vocabulary import MODULES, QUESTION_WORDS
@@ -24,48 +24,51 @@ from snmn.common.vocabulary import MODULES, QUESTION_WORDS
 _LEAST = 1e-6  # no probability counts as less
 
 
-def _told_by(words: str) -> Tensor:
-    """Which words of the vocabulary these are: [words] bool."""
-    chosen = words.split()
-    return torch.tensor([word in chosen for word in QUESTION_WORDS])
-
-
 # What describes objects, and what relates them: of these words a step can learn what to look for.
-_DESCRIBE = _told_by(
+_DESCRIBE = (
     "large big small tiny gray red blue green brown purple cyan yellow rubber matte metal metallic "
     "shiny cube cubes block blocks sphere spheres ball balls cylinder cylinders "
     "thing things object objects"
-)
-_RELATE = _told_by("left right front behind same size color material shape")
+).split()
+_RELATE = "left right front behind same size color material shape".split()
 _READ_BY = {"_Find": _DESCRIBE, "_Filter": _DESCRIBE, "_Transform": _RELATE}
-# Per module, the words it reads; none for those that have no words of their own.
-_READS = torch.stack([_READ_BY.get(module, torch.zeros_like(_RELATE)) for module in MODULES])
 
 
-def reading_order_loss(
-    attention: Tensor, question: Tensor, layout: Tensor, following: Tensor
-) -> Tensor:
+class ReadingOrderLoss(nn.Module):
     """How unlikely steps are to read words of their kind in the sentence's order; 0 where they do.
 
     A word drawn from a step's attention should stand before one drawn from that of the step which
     is read next, and a word drawn from a Find's, Filter's or Transform's should be one that
     describes objects or relates them. The loss is the negative log of these probabilities, summed
     over steps and averaged over questions.
-
-    Shapes: attention [N,T,S] to words, question [N,S] word indices, layout [N,T] module indices,
-    following [N,T] the step that is read next, or `NOBODY`.
     """
-    S = attention.shape[2]
-    before = torch.ones(S, S, device=attention.device).triu(1)  # [S,S] of a word and a later one
-    after = following.clamp_min(0)[..., None].expand_as(attention)
-    later = attention.gather(1, after)  # [N,T,S]
-    in_order = (attention @ before * later).sum(2)  # [N,T]
 
-    reads = _READS.to(layout.device)[layout]  # [N,T,words]
-    own = reads.gather(2, question[:, None].expand(*attention.shape))  # [N,T,S]
-    of_kind = attention.masked_fill(~own, 0).sum(2)  # [N,T]
-    costs = _cost(in_order) * (following != NOBODY) + _cost(of_kind) * reads.any(2)
-    return costs.sum(1).mean()
+    def __init__(self):
+        super().__init__()
+        # Per module, the words it reads; none for those that have no words of their own.
+        reads = [
+            [word in _READ_BY.get(module, ()) for word in QUESTION_WORDS] for module in MODULES
+        ]
+        self.register_buffer("reads", torch.tensor(reads), persistent=False)  # [M,words]
+
+    def forward(
+        self, attention: Tensor, question: Tensor, layout: Tensor, following: Tensor
+    ) -> Tensor:
+        """The loss of attention [N,T,S] to the words question [N,S].
+
+        layout [N,T] are module indices, following [N,T] the step that is read next, or `NOBODY`.
+        """
+        S = attention.shape[2]
+        before = torch.ones(S, S, device=attention.device).triu(1)  # [S,S] a word and a later one
+        after = following.clamp_min(0)[..., None].expand_as(attention)
+        later = attention.gather(1, after)  # [N,T,S]
+        in_order = (attention @ before * later).sum(2)  # [N,T]
+
+        reads = self.reads[layout]  # [N,T,words]
+        own = reads.gather(2, question[:, None].expand(*attention.shape))  # [N,T,S]
+        of_kind = attention.masked_fill(~own, 0).sum(2)  # [N,T]
+        costs = _cost(in_order) * (following != NOBODY) + _cost(of_kind) * reads.any(2)
+        return costs.sum(1).mean()
 
 
 def _cost(probability: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.plain_model import norm
 from snmn import build_model
 from snmn.common.boxes import box_iou, decode_boxes
 from snmn.network.heads import BoxOffsets, CellScores, offsets_at
 from snmn.network.knowledge_base import KnowledgeBase
 from snmn.training.losses import SNMNLoss
 from snmn.training.optimiser import TFAdam
-from tests.helpers.reference import norm
 
 N, I, H, W, D, Q = 6, 3, 3, 4, 5, 7
 

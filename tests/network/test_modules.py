@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
+from benchmarks.plain_model import PlainNMN
 from snmn.network.knowledge_base import KnowledgeBase
 from snmn.network.nmn import StackNMN
-from tests.helpers.reference import ReferenceNMN
 
 N, T, L, P, C, D = 6, 9, 4, 12, 5, 8
 
@@ -36,7 +36,7 @@ def build(length, o):
         describe_one_keep_stack=o["keep_stack"],
         describe_two_keep_stack=not o["keep_stack"],
     ).double()
-    reference = ReferenceNMN(
+    plain = PlainNMN(
         nmn,
         guarded=o["guarded"],
         hard_sharpen=o["hard_sharpen"],
@@ -44,7 +44,7 @@ def build(length, o):
         validate=o["validate"],
         hard_validation=o["hard_validation"],
     )
-    return nmn, reference
+    return nmn, plain
 
 
 def inputs(seed):
@@ -58,14 +58,14 @@ def inputs(seed):
 
 @pytest.mark.parametrize("length", [1, L])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(k for k, v in o.items() if v))
-def test_equals_reference_in_value_and_gradient(length, options):
+def test_equals_plain_modules_in_value_and_gradient(length, options):
     torch.manual_seed(0)
-    nmn, reference = build(length, options)
+    nmn, plain = build(length, options)
     tensors = inputs(1)
     control, probs, cells = tensors
 
     run = nmn(control, probs, KnowledgeBase(cells, questions_per_image=1))
-    stacks, pointers, memory = reference.run(control, probs, cells)
+    stacks, pointers, memory = plain.run(control, probs, cells)
 
     expected_stack = torch.stack(stacks, dim=1).transpose(2, 3)
     expected_pointer = torch.stack(pointers, dim=1)

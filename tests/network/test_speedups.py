@@ -8,12 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmarks.plain_model import PlainSNMN
 from snmn.network.model import build_model
-from snmn.network.nmn import Execution
 from snmn.training.losses import SNMNLoss
 from snmn.training.optimiser import TFAdam
 from tests.helpers.paths import ROOT
-from tests.helpers.reference import ReferenceNMN
 
 N, S, H, W, F = 8, 7, 3, 4, 6
 SIZES = {
@@ -54,29 +53,6 @@ def trained(model):
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-class PlainNMN(torch.nn.Module):
-    """The plain modules in the place of a `StackNMN`, whose layers they use."""
-
-    def __init__(self, nmn):
-        super().__init__()
-        self.nmn = nmn
-        self.reference = ReferenceNMN(
-            nmn,
-            guarded=True,
-            hard_sharpen=True,
-            temperature=0.2,
-            validate=False,
-            hard_validation=False,
-        )
-
-    def forward(self, control, module_probs, knowledge):
-        cells = knowledge.cells.repeat_interleave(knowledge.questions_per_image, dim=0)
-        stacks, pointers, memory = self.reference.run(control, module_probs, cells)
-        stack, pointer = torch.stack(stacks, 1).transpose(2, 3), torch.stack(pointers, 1)
-        attention = (stack * pointer[..., None]).sum(2)
-        return Execution(stack=stack, pointer=pointer, attention=attention, memory=memory)
-
-
 def loss_curve(model, steps):
     batch = make_batch(torch.float64)
     loss = SNMNLoss(layout_weight=1.0, weight_decay=1e-4)
@@ -93,9 +69,8 @@ def loss_curve(model, steps):
 
 
 @pytest.mark.slow
-def test_learns_as_with_plain_modules():
-    ours, plain = make_model(torch.float64), make_model(torch.float64)
-    plain.nmn = PlainNMN(plain.nmn)
+def test_learns_as_the_plain_model():
+    ours, plain = make_model(torch.float64), PlainSNMN(make_model(torch.float64))
     curve = loss_curve(ours, 100)
     torch.testing.assert_close(curve, loss_curve(plain, 100), rtol=1e-4, atol=1e-4)
     assert curve[-1] < 0.9 * curve[0]
@@ -119,26 +94,6 @@ def test_mixed_precision_stays_close():
     # The stack stays in float32: it is written to nine times.
     assert mixed.stack.dtype == torch.float32
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
-
-
-# This backend runs what the compiler traced without making machine code of it.
-
-
-@pytest.mark.slow
-def test_compiled_model_is_the_same():
-    model, batch = make_model(), make_batch(torch.float32)
-    compiled = torch.compile(model, backend="aot_eager")
-    inputs = batch.question, batch.length, batch.features
-    ours, expected = compiled(*inputs), model(*inputs)
-    torch.testing.assert_close(ours.answer_logits, expected.answer_logits)
-    torch.testing.assert_close(ours.stack, expected.stack)
-    parameters = trained(model)
-    for actual, wanted in zip(
-        torch.autograd.grad(ours.answer_logits.square().sum(), parameters, allow_unused=True),
-        torch.autograd.grad(expected.answer_logits.square().sum(), parameters, allow_unused=True),
-        strict=True,
-    ):
-        torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_memory_is_kept_where_the_c_library_can():

@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+import weakref
+from types import SimpleNamespace
 
 import h5py
 import pytest
@@ -16,7 +18,7 @@ from snmn.checkpoints.checks import CheckpointError
 from snmn.common.errors import INTERRUPTED, Interrupted
 from snmn.data.feature_store import FeatureStoreError
 from snmn.training.lightning_module import SNMNTraining
-from snmn.training.nonfinite_check import NonFiniteError
+from snmn.training.nonfinite_check import LossWatch, NonFiniteError
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import same_weights, write_experiment
 
@@ -230,3 +232,20 @@ def test_going_on_with_other_features_is_refused(tiny, unbroken, tmp_path):
     resume = ("--resume", unbroken / "step=00000002.ckpt")
     with pytest.raises(CheckpointError, match="backbone test, these have other: set FEATURE_DIR"):
         run_training(tiny, "other", "FEATURE_DIR", f"{tmp_path}/%s", *resume)
+
+
+def test_the_watch_keeps_no_features():
+    """Of a device they would fill the memory until loggers are next due."""
+    batch = SimpleNamespace(
+        question_index=torch.arange(2), image=torch.arange(2), image_features=torch.zeros(2, 3)
+    )
+    features = weakref.ref(batch.image_features)
+    watch = LossWatch()
+    watch.add(1, torch.tensor(1.0), batch)
+    del batch
+    assert features() is None
+    watch.add(
+        2, torch.tensor(torch.nan), SimpleNamespace(question_index=torch.tensor([5, 3]), image=None)
+    )
+    with pytest.raises(NonFiniteError, match="at step 2, of questions 5 3;"):
+        watch.check(None)

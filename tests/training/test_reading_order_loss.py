@@ -11,7 +11,9 @@ from snmn.common.reading_order import NOBODY, next_read
 from snmn.common.vocabulary import MODULE_INDEX, QUESTION_WORDS, encode, tokenise
 from snmn.network.model import build_model
 from snmn.training.losses import SNMNLoss
-from snmn.training.reading_order_loss import reading_order_loss
+from snmn.training.reading_order_loss import ReadingOrderLoss
+
+reading_order_loss = ReadingOrderLoss()
 
 # A question, its expert layout, and the words that each step is about; none for what has no words.
 READINGS = [

@@ -75,6 +75,21 @@ def test_adam_resumes_from_its_state():
     torch.testing.assert_close(run(3, run(2))[0], run(5)[0], rtol=0, atol=0)
 
 
+def test_adam_counts_no_update_that_failed():
+    def closure(fails):
+        if fails:
+            raise KeyboardInterrupt
+        weight.grad = torch.ones(1)
+
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimiser = TFAdam([weight], lr=0.1)
+    optimiser.step(lambda: closure(False))
+    with pytest.raises(KeyboardInterrupt):
+        optimiser.step(lambda: closure(True))
+    optimiser.step(lambda: closure(False))
+    assert optimiser.param_groups[0]["eps"] == 1e-8 / (1 - 0.999**2) ** 0.5
+
+
 def test_average_starts_from_the_weights_and_follows_each_step():
     model = torch.nn.Linear(2, 1)
     module = SimpleNamespace(model=model)
