@@ -20,7 +20,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,11 +127,21 @@ class Step:
 
 def operations(work: Callable[[], object]) -> int:
     """Floating-point operations in matrix products and convolutions of calling ``work``."""
-    # PyTorch's counter leaves out products added in place.
-    in_place = {torch.ops.aten.baddbmm_: lambda _, a, b, **rest: 2 * math.prod(a) * b[-1]}
-    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+    aten = torch.ops.aten
+    # PyTorch's counter leaves out products added in place, and what a CPU's LSTM does.
+    left_out = {
+        aten.baddbmm_: lambda _, a, b, **rest: 2 * math.prod(a) * b[-1],
+        aten.mkldnn_rnn_layer: lambda *shapes, **rest: _lstm_operations(*shapes[:3]),
+        aten.mkldnn_rnn_layer_backward: lambda *shapes, **rest: 2 * _lstm_operations(*shapes[:3]),
+    }
+    with FlopCounterMode(display=False, custom_mapping=left_out) as counter:
         work()
     return counter.get_total_flops()
+
+
+def _lstm_operations(words: Sequence[int], from_input: Sequence[int], from_hidden: Sequence[int]):
+    """Of one direction, from the shapes of its input [S,N,E] and of its weights [4h,E], [4h,h]."""
+    return 2 * math.prod(words[:-1]) * (math.prod(from_input) + math.prod(from_hidden))
 
 
 def questions(images: int, each: int) -> SimpleNamespace:

@@ -15,7 +15,7 @@ from benchmarks import results
 from benchmarks.curves import CurvesError, names, read_curves
 from benchmarks.curves import main as draw
 from benchmarks.results_tables import cogent_table, seeds_table
-from snmn.storage.typed_settings import parse_overrides
+from config import load_config, to_dict
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
 
@@ -152,9 +152,8 @@ def test_a_trained_model_goes_through_test_py(tmp_path):
     overrides = write_experiment(tmp_path)
     config = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
     train.main([config, *overrides, "--logger", "csv"])
-    settings = {"BASE": config}
-    for each in parse_overrides(overrides):
-        _merge(settings, each)
+    written, _ = load_config(config, overrides)
+    settings = to_dict(written) | {"EXP_NAME": "mini_tiny"}
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "mini_tiny.yaml").write_text(yaml.safe_dump(settings))
     command = [str(tmp_path / "configs" / "mini_tiny.yaml"), str(tmp_path / "tiny.ckpt")]
@@ -174,14 +173,6 @@ def test_a_trained_model_goes_through_test_py(tmp_path):
     assert "all" in cogent_table([made]) and made["experiment"] == "mini_tiny"
     curves = read_curves(tmp_path / "runs" / "mini_vqa_gt_layout")
     assert curves["val/score"][4] == pytest.approx(made["accuracy"]["share"], abs=1e-6)
-
-
-def _merge(settings, more):
-    for key, value in more.items():
-        if isinstance(value, dict):
-            _merge(settings.setdefault(key, {}), value)
-        else:
-            settings[key] = value
 
 
 def test_seeds_of_an_experiment_in_one_line():

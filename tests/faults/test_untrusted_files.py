@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -254,6 +255,7 @@ def test_hostile_imdbs_are_refused(tiny, told, tmp_path, reliability):
         assert "secretsecret" not in str(error.value)
     setting = ["IMDB_FILE", f"{tmp_path}/imdb_%s.h5", "EXP_NAME", "x"]
     old, new = tmp_path / "imdb_train.h5", tmp_path / "new.h5"
+    shutil.copy(root / "imdb" / "imdb_val.h5", tmp_path)
     for bomb in bombs(marker).values():
         with open(old, "wb") as file:
             np.save(file, np.array([bomb], dtype=object), allow_pickle=True)
@@ -273,6 +275,7 @@ def test_hostile_features_are_refused(tiny, told, tmp_path, reliability):
     )
     marker, folder = tmp_path / "ran", tmp_path / "train"
     folder.mkdir()
+    shutil.copytree(tiny[0] / "features" / "val", tmp_path / "val")
     path = folder / "CLEVR_train_000000.npy"
     setting = ["FEATURE_DIR", f"{tmp_path}/%s"]
     huge = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6, 1024)}
