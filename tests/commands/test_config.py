@@ -162,7 +162,7 @@ def test_text_on_the_command_line_is_text(write, text):
     ],
 )
 def test_the_type_of_a_setting_decides_what_was_typed(write, monkeypatch, key, text, value):
-    monkeypatch.setattr("config._check", lambda _: None)
+    monkeypatch.setattr("config.check_settings", lambda _: None)
     config, _ = load_config(write(""), [key, text])
     if key == "MODEL":
         assert config.MODEL.T_CTRL == 1
