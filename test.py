@@ -36,7 +36,7 @@ import pytorch_lightning as pl
 
 from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.truth.annotations import Annotations
-from config import Config, ConfigError, check_heads, load_config, splits, stored_data, to_dict
+from config import Config, check_heads, load_config, splits, stored_data, to_dict
 from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
@@ -45,10 +45,11 @@ from snmn.data.imdb import Imdb
 from snmn.evaluation.explanation_callback import Explainer
 from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
-from snmn.training.batch_bar import BatchBar
+from snmn.storage.typed_settings import ConfigError
 from snmn.training.from_checkpoint import load_training
 from snmn.training.interrupt import stopping_on_sigterm
-from snmn.training.lightning_module import quiet_lightning
+from snmn.training.logs.batch_bar import BatchBar
+from snmn.training.logs.quiet import quiet_lightning
 from snmn.training.trainer_options import naming_options
 
 

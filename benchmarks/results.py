@@ -26,10 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results_tables import Model, cogent_table, model_tables, overview, seeds_table
-from config import ConfigError, load_config, to_dict
+from config import load_config, to_dict
 from snmn.checkpoints.bundled import read_card
 from snmn.common.commands import run
 from snmn.common.errors import UserError
+from snmn.storage.typed_settings import ConfigError
 from snmn.storage.whole_files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]

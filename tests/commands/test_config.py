@@ -11,7 +11,6 @@ import yaml
 
 from config import (
     Config,
-    ConfigError,
     check_heads,
     check_training,
     load_config,
@@ -27,7 +26,7 @@ from snmn.checkpoints.published_settings import (
     loss_arguments,
     model_arguments,
 )
-from snmn.storage.typed_settings import all_keys
+from snmn.storage.typed_settings import ConfigError, all_keys
 from snmn.training.losses import SNMNLoss
 from tests.helpers.paths import ROOT, SHARED
 

@@ -18,12 +18,12 @@ from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as build_layouts
 from clevr_prep.synthetic.language.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
-from config import ConfigError
 from snmn.checkpoints.checks import CheckpointError
-from snmn.data.feature_store import FeatureWriter
+from snmn.data.feature_writer import FeatureWriter
 from snmn.evaluation.scores import family
 from snmn.storage.rgb import ImageError
-from snmn.training.lightning_module import quiet_lightning
+from snmn.storage.typed_settings import ConfigError
+from snmn.training.logs.quiet import quiet_lightning
 from snmn.training.metrics import AccuracyByGroup, PrecisionByGroup
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_dataset import ATTRIBUTES
