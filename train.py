@@ -30,6 +30,7 @@ from config import Config, check_training, load_config, splits, stored_data, tas
 from snmn.checkpoints.checkpoint import load_weights, read_checkpoint
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
+from snmn.common.paths import home_path
 from snmn.data.data_module import CLEVRDataModule
 from snmn.data.from_settings import build_data
 from snmn.storage.locks import lock_folder
@@ -67,7 +68,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("config", help="yaml file of the experiment")
+    add("config", type=home_path, help="yaml file of the experiment")
     add("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
     add("-s", "--seed", type=int, default=0, help="of weights, order and draws")
     add(

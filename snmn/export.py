@@ -12,6 +12,7 @@ from pathlib import Path
 from snmn.checkpoints.checkpoint import model_state, read_checkpoint, vocabularies
 from snmn.checkpoints.checks import PREFIX
 from snmn.common.commands import run
+from snmn.common.paths import home_path
 from snmn.storage.torch_file import write_torch_file
 
 
@@ -35,8 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", type=Path, help="made by train.py or snmn.convert")
-    parser.add_argument("out", type=Path, help="checkpoint to write")
+    parser.add_argument("checkpoint", type=home_path, help="made by train.py or snmn.convert")
+    parser.add_argument("out", type=home_path, help="checkpoint to write")
     given = parser.parse_args(arguments)
     run(lambda: _export(given.checkpoint, given.out), "snmn.export")
 

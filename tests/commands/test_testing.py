@@ -293,6 +293,14 @@ class TestFigures:
         with pytest.raises(FileNotFoundError, match="nowhere.images.val.CLEVR_val.*TEST.DATA_DIR"):
             run_test(experiment, "--figures", 1, "TEST.DATA_DIR", "nowhere", out="missing")
 
+    def test_an_image_of_another_kind_is_named(self, experiment, tmp_path):
+        (tmp_path / "images" / "val").mkdir(parents=True)
+        for image in (experiment / "images" / "val").iterdir():
+            shutil.copy(image, tmp_path / "images" / "val" / f"{image.stem}.jpg")
+        message = r"no image .*\.png to draw on, but CLEVR_val_\d+\.jpg is there: let image_file"
+        with pytest.raises(FileNotFoundError, match=message):
+            run_test(experiment, "--figures", 1, "TEST.DATA_DIR", tmp_path, out="kind")
+
     def test_none_unless_asked_for(self, experiment):
         folder = run_test(experiment, out="plain") / "val"
         assert {path.name for path in folder.iterdir()} == {

@@ -6,13 +6,14 @@ from typing import Any
 
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError, check_resumable
+from snmn.common.paths import visible_files
 from snmn.training.resuming.run_identity import saved_identity
 from snmn.training.resuming.score_history import saved_scores
 
 
 def newest_checkpoint(folder: Path | None) -> Path | None:
     """The checkpoint of a folder that was written last; none is read. None without any."""
-    found = folder.glob("*.ckpt") if folder else ()
+    found = visible_files(folder, "*.ckpt") if folder else ()
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -31,7 +32,7 @@ def newest_resumable(
         identity: of the run (`run_identity`), to pass over the checkpoints of others.
     """
     best, most = None, -1
-    for path in sorted(folder.glob("*.ckpt")):
+    for path in visible_files(folder, "*.ckpt"):
         try:
             checkpoint = read_checkpoint(path)
             check_resumable(path, checkpoint)

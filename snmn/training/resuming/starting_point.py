@@ -6,6 +6,7 @@ from typing import Any
 
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import check_model, check_resumable
+from snmn.common.paths import visible_files
 from snmn.data.data_module import CLEVRDataModule
 from snmn.training.resuming.newest_checkpoint import newest_resumable
 from snmn.training.resuming.run_identity import another_run, data_identity, run_identity
@@ -41,7 +42,7 @@ def own_checkpoint(
         seed: of the run.
         updates: of an iteration.
     """
-    if not any(directory.glob("*.ckpt")):
+    if not visible_files(directory, "*.ckpt"):
         return None, ""
     data.setup("fit")
     identity = run_identity(settings, seed=seed, data=data_identity(data))
