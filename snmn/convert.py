@@ -35,7 +35,8 @@ from snmn.checkpoints.earlier_files import (
     snapshot_prefix,
 )
 from snmn.checkpoints.from_adaptation import adaptation_arguments, adaptation_state
-from snmn.checkpoints.from_original import EMBEDDING, original_arguments, original_state
+from snmn.checkpoints.from_original import original_state
+from snmn.checkpoints.original_variables import EMBEDDING, original_arguments
 from snmn.checkpoints.published_settings import flatten, model_arguments
 from snmn.common.errors import UserError, shown
 from snmn.common.paths import home_path
