@@ -1,7 +1,10 @@
 """File names as systems and people leave them."""
 
+import pytest
+
 from server.catalogue import read_catalogue
 from snmn.checkpoints import bundled
+from snmn.common.commands import run
 from snmn.common.paths import visible_files
 from snmn.training.resuming.newest_checkpoint import newest_checkpoint
 from tests.helpers.tiny_server import write_models
@@ -27,3 +30,12 @@ def test_visible_files_are_sorted(tmp_path):
         (tmp_path / name).touch()
     assert [path.name for path in visible_files(tmp_path, "*.npy")] == ["a.npy", "b.npy"]
     assert visible_files(tmp_path / "nowhere", "*.npy") == []
+
+
+def test_a_file_that_is_not_there_is_named_first():
+    def command():
+        open("no/file")
+
+    with pytest.raises(SystemExit) as end:
+        run(command, "snmn.predict")
+    assert end.value.code == "snmn.predict: no/file: No such file or directory"
