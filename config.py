@@ -10,18 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snmn.checkpoints.published_settings import (
-    MODEL_ARGUMENTS,
-    OWN_MODULES,
-    WITHOUT_EFFECT,
-    flatten,
-)
-from snmn.common.schedules import Staged, staged_limit
-from snmn.common.vocabulary import MODULES
-from snmn.network.model_arguments import check_argument
+from snmn.checkpoints.published_settings import OWN_MODULES, WITHOUT_EFFECT
 from snmn.network.own_modules import OwnModuleError, import_modules
 from snmn.storage.typed_settings import ConfigError, apply_settings, parse_overrides, read_yaml
-from snmn.training.losses import SHARPEN_LOSS_TYPES, SHARPEN_SCALINGS, layout_distribution
+from snmn.training.settings_checks import check_settings, check_training_settings
 
 DATASETS = {"vqa": ("vqa",), "loc": ("loc",), "joint": ("vqa", "loc")}  # and their tasks
 
@@ -228,7 +220,9 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> tuple[C
         config.DATASET = {(True, False): "vqa", (False, True): "loc"}.get(heads, "joint")
         if all(heads):
             notes.append("DATASET is joint, since MODEL.BUILD_VQA and MODEL.BUILD_LOC are True")
-    _check(config)
+    if config.DATASET not in DATASETS:
+        raise ConfigError(f"DATASET must be one of {', '.join(DATASETS)}, not {config.DATASET!r}")
+    check_settings(to_dict(config))
     return config, notes
 
 
@@ -254,9 +248,6 @@ def stored_data(config: Config, section: Train | Test) -> dict[str, tuple[str, s
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as nested plain values, for checkpoints and loggers."""
     return dataclasses.asdict(config)
-
-
-_MIX = ("FRESH_COUNTING", "FRESH_COMPARING", "FRESH_PER_HOP")  # what new questions ask more often
 
 
 def _heads(config: Config) -> dict[str, bool]:
@@ -292,133 +283,7 @@ def check_training(config: Config) -> None:
                 f"MODEL.BUILD_{task.upper()} is True but DATASET {config.DATASET} has no data to "
                 f"train it: set it False, or DATASET joint"
             )
-    drawn = train.QUESTIONS_PER_IMAGE > 1 or (train.FRESH_SCENES_FILE + train.FRESH_SCENES_FILE_LOC)
-    if train.MAX_HOPS_SCHEDULE and not drawn:
-        raise ConfigError(
-            "TRAIN.MAX_HOPS_SCHEDULE chooses among the questions of an image: make "
-            "TRAIN.QUESTIONS_PER_IMAGE more than 1, or give TRAIN.FRESH_SCENES_FILE"
-        )
-    if train.MAX_OBJECTS_SCHEDULE and not train.FRESH_SCENES_FILE + train.FRESH_SCENES_FILE_LOC:
-        raise ConfigError(
-            "TRAIN.MAX_OBJECTS_SCHEDULE chooses among scenes that questions are made up about: "
-            "give TRAIN.FRESH_SCENES_FILE"
-        )
-    plain = all(getattr(train, key) == 1 for key in _MIX) and not train.FRESH_QUERIES_UNTIL
-    if not (plain or train.FRESH_SCENES_FILE):
-        raise ConfigError(
-            f"TRAIN.{', '.join(_MIX)} and FRESH_QUERIES_UNTIL are about questions made while "
-            "training: give TRAIN.FRESH_SCENES_FILE, or leave them at 1 and 0"
-        )
-    schedules = {"SHARPEN": train.USE_SHARPEN_LOSS, "LAYOUT_PRIOR": bool(train.LAYOUT_PRIOR)}
-    for name in (name for name, used in schedules.items() if used):
-        begin, end = f"{name}_SCHEDULE_BEGIN", f"{name}_SCHEDULE_END"
-        if getattr(train, end) < getattr(train, begin):
-            raise ConfigError(
-                f"a schedule ends before it begins: make TRAIN.{end} at least TRAIN.{begin} "
-                f"({getattr(train, begin)})"
-            )
-    if train.LAYOUT_PRIOR and train.USE_GT_LAYOUT:
-        raise ConfigError("TRAIN.LAYOUT_PRIOR is for training without TRAIN.USE_GT_LAYOUT")
-    if train.READING_ORDER_WEIGHT and not train.USE_GT_LAYOUT:
-        raise ConfigError(
-            "TRAIN.READING_ORDER_WEIGHT is about expert layouts: set TRAIN.USE_GT_LAYOUT"
-        )
-
-
-def _check(config: Config) -> None:
-    """Refuse contradictory settings, saying what to change."""
-    train, model = config.TRAIN, config.MODEL
-    _check_patterns(config)
-    _check_numbers(config)
-    choices = {
-        "DATASET": (config.DATASET, tuple(DATASETS)),
-        "TRAIN.SHARPEN_LOSS_TYPE": (train.SHARPEN_LOSS_TYPE, SHARPEN_LOSS_TYPES),
-        "TRAIN.SHARPEN_LOSS_SCALING_TYPE": (
-            train.SHARPEN_LOSS_SCALING_TYPE,
-            ("warmup_scaling", "func_scaling"),
-        ),
-        "TRAIN.SOLVER.SCHEDULE": (train.SOLVER.SCHEDULE, ("constant", "cosine")),
-    }
-    if train.SHARPEN_LOSS_SCALING_TYPE == "func_scaling":
-        # The original evaluated whatever text stood there; only names are known here.
-        function = (train.SHARPEN_LOSS_SCALING_FUNC, tuple(SHARPEN_SCALINGS))
-        choices["TRAIN.SHARPEN_LOSS_SCALING_FUNC"] = function
-    for key, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
-    for key in ("BATCH_SIZE", "QUESTIONS_PER_IMAGE", "MAX_ITER", "LOG_INTERVAL", "VAL_INTERVAL"):
-        if getattr(train, key) < 1:
-            raise ConfigError(f"TRAIN.{key} must be at least 1, not {getattr(train, key)}")
-    for key in _MIX:
-        if not getattr(train, key) > 0:
-            raise ConfigError(f"TRAIN.{key} must be above 0, not {getattr(train, key)}")
-    if config.TEST.BATCH_SIZE < 1:
-        raise ConfigError(f"TEST.BATCH_SIZE must be at least 1, not {config.TEST.BATCH_SIZE}")
-    if not 0 < train.DROPOUT_KEEP_PROB <= 1:
-        raise ConfigError("TRAIN.DROPOUT_KEEP_PROB is a probability above 0")
-    if not 0 <= train.EMA_DECAY < 1:
-        raise ConfigError("TRAIN.EMA_DECAY must lie in [0, 1)")
-    if train.BATCH_SIZE % train.QUESTIONS_PER_IMAGE:
-        raise ConfigError(
-            f"TRAIN.BATCH_SIZE {train.BATCH_SIZE} is not a multiple of "
-            f"TRAIN.QUESTIONS_PER_IMAGE {train.QUESTIONS_PER_IMAGE}"
-        )
-    if not (model.BUILD_VQA or model.BUILD_LOC):
-        raise ConfigError("MODEL.BUILD_VQA and MODEL.BUILD_LOC are both off: build one")
-    if model.LSTM_DIM % 2 or model.PE_DIM % 4:
-        raise ConfigError("MODEL.LSTM_DIM must be even and MODEL.PE_DIM a multiple of 4")
-    if train.INIT_FROM_WEIGHTS and not train.INIT_WEIGHTS_FILE:
-        raise ConfigError("TRAIN.INIT_FROM_WEIGHTS needs TRAIN.INIT_WEIGHTS_FILE")
-    if config.LOAD and not config.CHECKPOINT_FILENAME:
-        raise ConfigError("LOAD needs CHECKPOINT_FILENAME")
-    for key in ("MAX_HOPS_SCHEDULE", "MAX_OBJECTS_SCHEDULE"):
-        try:
-            staged_limit([tuple(entry) for entry in getattr(train, key)] or None)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"TRAIN.{key}: {error}") from None
-    names = [*MODULES, *model.NMN.MODULES]
-    try:
-        for _, layout in Staged(train.LAYOUT_PRIOR) if train.LAYOUT_PRIOR else ():
-            if len(layout_distribution(layout, names)) != model.T_CTRL:
-                raise ValueError(f"{layout!r} has not MODEL.T_CTRL ({model.T_CTRL}) steps")
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"TRAIN.LAYOUT_PRIOR: {error}") from None
-    if config.USE_FIXED_WORD_EMBED and not config.FIXED_WORD_EMBED_FILE:
-        raise ConfigError("USE_FIXED_WORD_EMBED needs FIXED_WORD_EMBED_FILE")
-
-
-def _check_numbers(config: Config) -> None:
-    """No number is negative, and those of the model are possible."""
-    for key, value in flatten(to_dict(config)).items():
-        name = MODEL_ARGUMENTS.get(key)
-        if type(value) in (int, float) and value < 0:
-            raise ConfigError(f"{key} must not be negative, not {value}")
-        if name not in (None, "cell_affine", "answer_keep_prob"):
-            try:
-                check_argument(name, value, called=key)
-            except ValueError as error:
-                raise ConfigError(str(error)) from None
-    try:
-        check_argument("modules", config.MODEL.NMN.MODULES, called=OWN_MODULES)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _check_patterns(config: Config) -> None:
-    """Paths that can stand for several files have at most one place for the name."""
-    patterns = {
-        "IMDB_FILE": config.IMDB_FILE,
-        "FEATURE_DIR": config.FEATURE_DIR,
-        "TRAIN.SNAPSHOT_DIR": config.TRAIN.SNAPSHOT_DIR,
-        "TRAIN.FRESH_SCENES_FILE": config.TRAIN.FRESH_SCENES_FILE,
-        "TRAIN.FRESH_SCENES_FILE_LOC": config.TRAIN.FRESH_SCENES_FILE_LOC,
-    }
-    for key, pattern in patterns.items():
-        if pattern.count("%s") > 1:
-            raise ConfigError(f"{key} must contain %s once at most, not {pattern!r}")
-    if "%s" not in config.TRAIN.SNAPSHOT_DIR:
-        directory = config.TRAIN.SNAPSHOT_DIR
-        raise ConfigError(f"TRAIN.SNAPSHOT_DIR must contain %s, not be {directory!r}")
+    check_training_settings(to_dict(config))
 
 
 def _check_paths(config: Config, names: set[str]) -> None:

@@ -36,20 +36,22 @@ import pytorch_lightning as pl
 
 from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.truth.annotations import Annotations
-from config import Config, ConfigError, check_heads, load_config, splits, stored_data, to_dict
+from config import Config, check_heads, load_config, splits, stored_data, to_dict
 from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
+from snmn.common.paths import home_path
 from snmn.data.from_settings import build_data
 from snmn.data.imdb import Imdb
 from snmn.evaluation.explanation_callback import Explainer
 from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
 from snmn.network.model import SNMN
-from snmn.training.batch_bar import BatchBar
+from snmn.storage.typed_settings import ConfigError
 from snmn.training.from_checkpoint import load_training
 from snmn.training.interrupt import stopping_on_sigterm
-from snmn.training.lightning_module import quiet_lightning
+from snmn.training.logs.batch_bar import BatchBar
+from snmn.training.logs.quiet import quiet_lightning
 from snmn.training.trainer_options import naming_options
 
 
@@ -113,7 +115,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="yaml file of the experiment")
+    parser.add_argument("config", type=home_path, help="yaml file of the experiment")
     parser.add_argument("checkpoint", nargs="?", help="file made by train.py or snmn.convert")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
     parser.add_argument(
@@ -173,6 +175,8 @@ def main(arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     if given.bundled:
         given.checkpoint = str(bundled_path(given.bundled))
+    else:
+        given.checkpoint = str(home_path(given.checkpoint))
     config, notes = load_config(given.config, [*given.overrides, *option_overrides(given)])
     check_heads(config)
     data = build_data(to_dict(config), test=stored_data(config, config.TEST))

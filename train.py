@@ -18,7 +18,6 @@ import snmn  # noqa: F401  (first: see snmn.common.threads)
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -29,32 +28,29 @@ from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.synthetic.training_sources import training_sources
 from config import Config, check_training, load_config, splits, stored_data, tasks, to_dict
 from snmn.checkpoints.checkpoint import load_weights, read_checkpoint
-from snmn.checkpoints.checks import check_model, check_resumable
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
+from snmn.common.paths import home_path
 from snmn.data.data_module import CLEVRDataModule
 from snmn.data.from_settings import build_data
 from snmn.storage.locks import lock_folder
-from snmn.training.checkpoint_writing import keep_checkpoint, remove_remains
-from snmn.training.from_settings import build_training
-from snmn.training.interrupt import StopOnInterrupt
-from snmn.training.lightning_module import quiet_lightning
-from snmn.training.loggers import (
-    LOGGERS,
-    LoggerError,
-    close_logger,
-    make_logger,
-    upload_checkpoints,
-)
-from snmn.training.newest_checkpoint import newest_resumable
+from snmn.training.from_settings import build_run_trainer, build_training
+from snmn.training.interrupt import StopOnInterrupt, stopping_on_sigterm
+from snmn.training.logs.loggers import LOGGERS, close_logger, upload_checkpoints
+from snmn.training.logs.quiet import quiet_lightning
+from snmn.training.logs.wandb_account import LoggerError
 from snmn.training.nonfinite_check import NonFiniteError
 from snmn.training.restarts.comparison import Run, best_run, prior_score, report
 from snmn.training.restarts.record_file import open_series
 from snmn.training.restarts.train_seeds import train_seeds
-from snmn.training.run_settings import another_run, run_settings
-from snmn.training.score_history import ScoreHistory
-from snmn.training.trainer import build_trainer as lightning_trainer
-from snmn.training.trainer_options import check_precision, check_seeds, naming_options
+from snmn.training.resuming.checkpoint_writing import keep_checkpoint, remove_remains
+from snmn.training.resuming.run_identity import data_identity
+from snmn.training.resuming.score_history import ScoreHistory
+from snmn.training.resuming.starting_point import named_checkpoint, own_checkpoint
+from snmn.training.trainer_options import check_precision, check_seeds
+
+# Options that are Lightning's.
+LIGHTNING = ("devices", "num_nodes", "strategy", "precision", "accelerator")
 
 say = rank_zero_only(print)  # Of several processes, one speaks.
 
@@ -66,86 +62,13 @@ def build_training_data(config: Config, *, seed: int) -> CLEVRDataModule:
     return build_data(settings, train=sources, val=stored_data(config, config.TEST), seed=seed)
 
 
-def build_trainer(
-    config: Config,
-    given: argparse.Namespace,
-    directory: Path,
-    *,
-    name: str,
-    resumed: bool,
-    callbacks: Sequence[pl.Callback],
-) -> pl.Trainer:
-    """The trainer of a run of this name, in its directory; says where it logs to."""
-    train = config.TRAIN
-    logger, note = make_logger(
-        given.logger,
-        directory,
-        name=name,
-        project=config.WANDB_PROJECT_NAME,
-        config=to_dict(config),
-        resumed=resumed,
-    )
-    say(note)
-    with naming_options(given.lightning):
-        trainer = lightning_trainer(
-            directory,
-            max_steps=train.MAX_ITER,
-            updates=len(tasks(config)),
-            save_every=train.SNAPSHOT_INTERVAL,
-            log_every=train.LOG_INTERVAL,
-            clip_norm=train.GRAD_MAX_NORM if train.CLIP_GRADIENTS else None,
-            ema_decay=train.EMA_DECAY,
-            logger=logger,
-            callbacks=callbacks,
-            devices=given.devices,
-            num_nodes=given.num_nodes,
-            strategy=given.strategy,
-            precision=given.precision,
-            accelerator=given.accelerator,
-        )
-    if trainer.world_size > 1:
-        size = train.BATCH_SIZE
-        say(
-            f"note: {trainer.world_size} processes make batches of {trainer.world_size} x {size} "
-            "questions; TRAIN.SOLVER.LR stays what it is"
-        )
-    return trainer
-
-
-def resume_path(config: Config, given: argparse.Namespace, directory: Path) -> Path | None:
-    """The checkpoint that the command line or the configuration resumes from, if any."""
-    path = None
-    if given.resume == "auto":
-        settings = run_settings(to_dict(config), seed=given.seed)
-        found = newest_resumable(
-            directory,
-            updates=len(tasks(config)),
-            interval=config.TRAIN.VAL_INTERVAL,
-            settings=settings,
-        )
-        note = f"going on from {found[0]}" if found else another_run(directory, settings)
-        if note:
-            say(f"note: {note}")
-        return found[0] if found else None
-    if config.LOAD:
-        path = Path(config.CHECKPOINT_FILENAME)
-    elif config.TRAIN.START_ITER:
-        path = directory / f"step={config.TRAIN.START_ITER:08d}.ckpt"
-    if path is not None:
-        # A clear error now, rather than Lightning's after loading the data.
-        checkpoint = read_checkpoint(path)
-        check_resumable(path, checkpoint)
-        check_model(path, checkpoint, to_dict(config))
-    return path
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("config", help="yaml file of the experiment")
+    add("config", type=home_path, help="yaml file of the experiment")
     add("overrides", nargs="*", metavar="KEY VALUE", help="settings to change")
     add("-s", "--seed", type=int, default=0, help="of weights, order and draws")
     add(
@@ -171,11 +94,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             parser.error("--restarts counts runs: at least 1")
         if given.resume or given.devices != "1" or given.num_nodes > 1:
             parser.error("--restarts begins its runs one after the other, each on one device")
-    options = ("devices", "num_nodes", "strategy", "precision", "accelerator")
-    given.lightning = {
-        f"--{name.replace('_', '-')}": getattr(given, name)
-        for name in options
-        if getattr(given, name) != parser.get_default(name)
+    given.lightning = {name: getattr(given, name) for name in LIGHTNING}
+    given.lightning_given = {
+        f"--{name.replace('_', '-')}": value
+        for name, value in given.lightning.items()
+        if value != parser.get_default(name)
     }
     return given
 
@@ -184,6 +107,7 @@ def train_once(
     config: Config,
     given: argparse.Namespace,
     directory: Path,
+    data: CLEVRDataModule,
     *,
     seed: int,
     resume: Path | None = None,
@@ -192,9 +116,19 @@ def train_once(
     pl.seed_everything(seed, verbose=False)
     name = config.EXP_NAME if given.restarts is None else f"{config.EXP_NAME}-{seed}"
     history, stop = ScoreHistory(), StopOnInterrupt(directory / "last.ckpt")
-    trainer = build_trainer(
-        config, given, directory, name=name, resumed=resume is not None, callbacks=[history, stop]
+    trainer, notes = build_run_trainer(
+        to_dict(config),
+        directory,
+        name=name,
+        updates=len(tasks(config)),
+        resumed=resume is not None,
+        callbacks=[history, stop],
+        logger=given.logger,
+        options=given.lightning,
+        given=given.lightning_given,
     )
+    for note in notes:
+        say(note)
     run = Run(seed, str(directory), history.scores)
     training = build_training(
         to_dict(config),
@@ -206,7 +140,6 @@ def train_once(
         training.model.compile()
     if resume is not None:
         load_weights(training.model, resume, read_checkpoint(resume), ema=False)
-    data = build_training_data(config, seed=seed)
     data.check_processes(trainer.world_size)
     try:
         with stop.listening():
@@ -218,27 +151,31 @@ def train_once(
     run.checkpoint = trainer.checkpoint_callback.best_model_path
     if given.artifacts and trainer.is_global_zero:
         paths = {"last": directory / "last.ckpt", "best": Path(run.checkpoint)}
-        found = {alias: path for alias, path in paths.items() if path.is_file()}
-        upload_checkpoints(trainer.logger, found)
+        upload_checkpoints(trainer.logger, paths)
     close_logger(trainer.logger)
     return run
 
 
 def train_restarts(config: Config, given: argparse.Namespace, directory: Path) -> None:
     """Train --restarts runs, or go on with them, and keep the best one's checkpoint."""
-    questions = build_training_data(config, seed=given.seed)
-    questions.setup("validate")
+    data = build_training_data(config, seed=given.seed)
+    data.setup("fit")
     how = {f"--{name}": getattr(given, name) for name in ("precision", "compile")}
     series = open_series(
         directory / "restarts.json",
         seeds=range(given.seed, given.seed + given.restarts),
         command=given.command,
-        settings=to_dict(config) | how,
-        prior=prior_score(questions.questions("val")),
+        settings=to_dict(config) | how | data_identity(data),
+        prior=prior_score(data.questions("val")),
     )
+
+    def train_seed(seed: int, folder: Path, resume: Path | None) -> Run:
+        data = build_training_data(config, seed=seed)
+        return train_once(config, given, folder, data, seed=seed, resume=resume)
+
     train_seeds(
         series,
-        lambda seed, folder, resume: train_once(config, given, folder, seed=seed, resume=resume),
+        train_seed,
         updates=len(tasks(config)),
         max_steps=config.TRAIN.MAX_ITER,
         val_interval=config.TRAIN.VAL_INTERVAL,
@@ -255,6 +192,12 @@ def main(arguments: list[str] | None = None) -> None:
     given = parse(arguments)
     quiet_lightning()
     keep_freed_memory()
+    with stopping_on_sigterm():  # Training itself stops in better order.
+        train(given)
+
+
+def train(given: argparse.Namespace) -> None:
+    """Train what the command line asks for."""
     named = given.resume not in (None, "auto")
     resume = ["LOAD", "True", "CHECKPOINT_FILENAME", given.resume] if named else []
     config, notes = load_config(given.config, [*given.overrides, *resume])
@@ -277,14 +220,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 def train_single(config: Config, given: argparse.Namespace, directory: Path) -> None:
     """Train one run, from its beginning or from a checkpoint."""
-    resume = resume_path(config, given, directory)
-    updates = config.TRAIN.MAX_ITER * len(tasks(config))
-    if resume is not None and read_checkpoint(resume)["global_step"] >= updates:
+    settings, updates = to_dict(config), len(tasks(config))
+    resume = named_checkpoint(settings, directory)
+    data = build_training_data(config, seed=given.seed)
+    if given.resume == "auto":
+        resume, note = own_checkpoint(settings, directory, data, seed=given.seed, updates=updates)
+        if note:
+            say(f"note: {note}")
+    done = 0 if resume is None else read_checkpoint(resume)["global_step"]
+    if resume is not None and done >= config.TRAIN.MAX_ITER * updates:
         # As when a run was killed after its last step, before its last checkpoint.
         keep_checkpoint(resume, directory / "last.ckpt")
         say(f"{directory}/last.ckpt has all {config.TRAIN.MAX_ITER} steps")
         return
-    run = train_once(config, given, directory, seed=given.seed, resume=resume)
+    run = train_once(config, given, directory, data, seed=given.seed, resume=resume)
     best = Path(run.checkpoint).name
     say(f"checkpoints: {directory}/last.ckpt" + (f", best on validation: {best}" if best else ""))
 

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.questions import make_scene  # noqa: E402
-from clevr_prep.synthetic.language.questions import AnswerBalance, generate_questions  # noqa: E402
+from clevr_prep.synthetic.language.balance import AnswerBalance  # noqa: E402
+from clevr_prep.synthetic.language.questions import generate_questions  # noqa: E402
 
 PER_IMAGE = 10
 
@@ -53,7 +54,7 @@ def write_questions(root: Path, count: int, distinct: int) -> None:
 def load(imdb: str, features: str, workers: int, batches: int) -> None:
     """Open the imdb, and read random batches of it."""
     from snmn.data.data_module import CLEVRDataModule
-    from snmn.data.feature_store import FeatureWriter
+    from snmn.data.feature_writer import FeatureWriter
     from snmn.data.imdb import Imdb
 
     start = time.perf_counter()

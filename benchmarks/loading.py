@@ -17,7 +17,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from snmn.data.data_module import CLEVRDataModule  # noqa: E402
-from snmn.data.feature_store import FeatureStore, FeatureWriter  # noqa: E402
+from snmn.data.feature_store import FeatureStore  # noqa: E402
+from snmn.data.feature_writer import FeatureWriter  # noqa: E402
 from snmn.data.imdb_writer import ImdbWriter  # noqa: E402
 
 ATTRIBUTES = {"backbone": "none", "weights_sha256": "", "preprocess": "imagenet", "image_size": 224}

@@ -26,10 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results_tables import Model, cogent_table, model_tables, overview, seeds_table
-from config import ConfigError, load_config, to_dict
+from config import load_config, to_dict
 from snmn.checkpoints.bundled import read_card
 from snmn.common.commands import run
 from snmn.common.errors import UserError
+from snmn.common.paths import visible_files
+from snmn.storage.typed_settings import ConfigError
 from snmn.storage.whole_files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -200,7 +202,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     given = parse(arguments)
-    checkpoints = sorted(given.models.glob("*.ckpt"))
+    checkpoints = visible_files(given.models, "*.ckpt")
     if not checkpoints:
         raise ResultsError(f"no checkpoint in {given.models}")
     sections = {}

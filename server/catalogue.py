@@ -14,6 +14,7 @@ from server.descriptions import MODEL_TITLES, model_order
 from server.schemas import ModelInfo, State, Task
 from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.checkpoint import load_model
+from snmn.common.paths import visible_files
 from snmn.network.model import SNMN
 from snmn.network.modules import NeuralModule
 from snmn.predict import find_backbone
@@ -68,7 +69,7 @@ class Entry:
 
 def read_catalogue(folder: Path) -> dict[str, Entry]:
     """Entries by name in the order of the page; damaged cards count as empty ones."""
-    names = {path.stem for path in folder.glob("*.ckpt")} | set(_published(folder))
+    names = {path.stem for path in visible_files(folder, "*.ckpt")} | set(_published(folder))
     entries = {}
     for name in sorted(names, key=model_order):
         path = folder / f"{name}.ckpt"
@@ -84,7 +85,7 @@ def read_catalogue(folder: Path) -> dict[str, Entry]:
 
 
 def _published(folder: Path) -> list[str]:
-    cards = {path.stem: read_card(path) for path in folder.glob("*.json")}
+    cards = {path.stem: read_card(path) for path in visible_files(folder, "*.json")}
     wanted = ("url", "sha256")
     return [name for name in cards if all(type(cards[name].get(key)) is str for key in wanted)]
 

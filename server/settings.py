@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snmn.checkpoints.bundled import BUNDLED
 from snmn.common.errors import UserError
+from snmn.common.paths import home_path
 from snmn.network.modules import NeuralModule
 from snmn.network.own_modules import OwnModuleError, import_modules, parse_modules
 
@@ -59,9 +60,10 @@ class Settings:
             values[name] = int(text) * unit
         folder = environment.get("SNMN_CHECKPOINTS", "").strip()
         if folder:
-            if not Path(folder).is_dir():
+            checkpoints = home_path(folder)
+            if not checkpoints.is_dir():
                 raise SettingError(f"SNMN_CHECKPOINTS is {folder!r}, which is no folder")
-            values["checkpoints"] = Path(folder)
+            values["checkpoints"] = checkpoints
         try:
             values["modules"] = import_modules(parse_modules(environment.get("SNMN_MODULES", "")))
         except OwnModuleError as error:

@@ -35,9 +35,11 @@ from snmn.checkpoints.earlier_files import (
     snapshot_prefix,
 )
 from snmn.checkpoints.from_adaptation import adaptation_arguments, adaptation_state
-from snmn.checkpoints.from_original import EMBEDDING, original_arguments, original_state
+from snmn.checkpoints.from_original import original_state
+from snmn.checkpoints.original_variables import EMBEDDING, original_arguments
 from snmn.checkpoints.published_settings import flatten, model_arguments
 from snmn.common.errors import UserError, shown
+from snmn.common.paths import home_path
 from snmn.network.model import SNMN, build_model
 from snmn.storage.npy_file import ArrayFileError, read_array
 from snmn.storage.torch_file import TorchFileError, is_torch_file
@@ -222,9 +224,9 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("weights", type=Path, help="checkpoint, snapshot or .npz")
-    parser.add_argument("config", type=Path, help="yaml file of the run that made the weights")
-    parser.add_argument("out", type=Path, help="checkpoint to write")
+    parser.add_argument("weights", type=home_path, help="checkpoint, snapshot or .npz")
+    parser.add_argument("config", type=home_path, help="yaml file of the run that made the weights")
+    parser.add_argument("out", type=home_path, help="checkpoint to write")
     given = parser.parse_args(arguments)
     try:
         print(convert(given.weights, read_settings(given.config), given.out))

@@ -17,6 +17,7 @@ from snmn.checkpoints.checkpoint import (
 )
 from snmn.checkpoints.checks import PREFIX
 from snmn.common.commands import run
+from snmn.common.paths import home_path
 from snmn.storage.torch_file import write_torch_file
 
 
@@ -40,8 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", type=Path, help="made by train.py or snmn.convert")
-    parser.add_argument("out", type=Path, help="checkpoint to write")
+    parser.add_argument("checkpoint", type=home_path, help="made by train.py or snmn.convert")
+    parser.add_argument("out", type=home_path, help="checkpoint to write")
     given = parser.parse_args(arguments)
     run(lambda: _export(given.checkpoint, given.out), "snmn.export")
 

@@ -26,6 +26,7 @@ from snmn.checkpoints.checkpoint import load_model
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.commands import run
 from snmn.common.errors import UserError
+from snmn.common.paths import home_path
 from snmn.common.vocabulary import encode, tokenise
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Step, Trace, trace
@@ -191,12 +192,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m snmn.predict", description="Ask a trained model about an image."
     )
-    parser.add_argument("image", help="file of the image")
+    parser.add_argument("image", type=home_path, help="file of the image")
     parser.add_argument("question", help="a question, or an expression that denotes an object")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--model", default="vqa_gt_layout", help="name of a bundled model")
-    which.add_argument("--checkpoint", metavar="FILE", help="a checkpoint of your own")
-    parser.add_argument("--figure", metavar="FILE", help="write a picture of the steps")
+    which.add_argument(
+        "--checkpoint", type=home_path, metavar="FILE", help="a checkpoint of your own"
+    )
+    parser.add_argument(
+        "--figure", type=home_path, metavar="FILE", help="write a picture of the steps"
+    )
     parser.add_argument(
         "--modules",
         metavar="_NAME=FILE.CLASS,...",

@@ -52,6 +52,28 @@ def imports(path):
                 yield f"{node.module}.{name.name}" if is_module else node.module
 
 
+def test_names_are_imported_from_where_they_are_defined():
+    files = [ROOT / f"{name}.py" for name in TOP]
+    for folder in (*PACKAGES, "tests"):
+        files += (ROOT / folder).rglob("*.py")
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+
+    def passed_on(module):
+        """Names that a module of ours only imports; a package is what it offers."""
+        tree = trees.get(ROOT.joinpath(*module.split(".")).with_suffix(".py"))
+        imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)] if tree else []
+        return {(name.asname or name.name): node.module for node in imported for name in node.names}
+
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                origins = passed_on(node.module)
+                for name in node.names:
+                    origin = origins.get(name.name, "")
+                    ours = origin.partition(".")[0] in {*PACKAGES, *TOP, "tests"}
+                    assert not ours, f"{path.relative_to(ROOT)}: {name.name} is from {origin}"
+
+
 def test_the_order_of_imports_holds():
     status, printed = lint(ROOT)
     assert status == 0, printed

@@ -15,8 +15,7 @@ from tqdm import tqdm
 from clevr_prep.data.images import ImageFiles
 from clevr_prep.workers import end_with_parent
 from snmn.backbones import BACKBONES, Backbone, BackboneError
-from snmn.data.feature_store import FeatureWriter
-from snmn.data.feature_writer import DEFAULT_SHARD_SIZE
+from snmn.data.feature_writer import DEFAULT_SHARD_SIZE, FeatureWriter
 
 PRECISIONS = ("float32", "bfloat16")
 

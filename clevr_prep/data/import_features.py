@@ -28,9 +28,8 @@ from snmn.data.feature_npy import (  # noqa: E402
     npy_names,
     read_npy,
 )
-from snmn.data.feature_shards import COMPRESSIONS  # noqa: E402
-from snmn.data.feature_store import FeatureStoreError, FeatureWriter  # noqa: E402
-from snmn.data.feature_writer import DEFAULT_SHARD_SIZE, DTYPES  # noqa: E402
+from snmn.data.feature_shards import COMPRESSIONS, FeatureStoreError  # noqa: E402
+from snmn.data.feature_writer import DEFAULT_SHARD_SIZE, DTYPES, FeatureWriter  # noqa: E402
 
 DEFAULT_OUT = ROOT / "clevr_prep" / "data" / "features" / ATTRIBUTES["backbone"]
 

@@ -98,6 +98,7 @@ class FreshQuestions:
         self._mix = {"counting": counting, "comparing": comparing, "per_hop": per_hop}
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
+        self.checksum = self._scenes.checksum
         self.images = np.arange(len(self._scenes))
         self.stages = _stages(self._scenes.object_counts[self.images], self.images, max_objects)
 
@@ -135,6 +136,7 @@ class FreshExpressions:
         self._limit = staged_limit(max_hops)
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
+        self.checksum = self._scenes.checksum
         usable = [
             index
             for index in range(len(self._scenes))

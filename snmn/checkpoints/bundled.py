@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from snmn.checkpoints.checks import CheckpointError
+from snmn.common.paths import visible_files
 
 # The demo is what they are trained for, so they lie with it.
 BUNDLED = Path(__file__).resolve().parents[2] / "server" / "models"
@@ -11,7 +12,7 @@ BUNDLED = Path(__file__).resolve().parents[2] / "server" / "models"
 
 def bundled_names() -> list[str]:
     """Names of the bundled models."""
-    return sorted(path.stem for path in BUNDLED.glob("*.ckpt"))
+    return [path.stem for path in visible_files(BUNDLED, "*.ckpt")]
 
 
 def bundled_path(name: str) -> Path:

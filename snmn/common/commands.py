@@ -8,6 +8,8 @@ from snmn.common.errors import INTERRUPTED, Interrupted, UserError
 
 def sentence(error: Exception) -> str:
     """What an error says, without what a loader's process adds to one of its own."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     text = str(error)
     if text.startswith("Caught "):  # With the process's traceback, which ends in the error.
         text = text.strip().splitlines()[-1].partition(": ")[2]

@@ -21,6 +21,11 @@ def name_but_suffix(name: str, names: Iterable[str]) -> str | None:
     return next((other for other in names if other != name and PurePath(other).stem == stem), None)
 
 
+def visible_files(folder: Path, pattern: str) -> list[Path]:
+    """What is in a folder under names of a pattern, sorted, without hidden ones."""
+    return sorted(path for path in folder.glob(pattern) if not is_hidden(path))
+
+
 def is_hidden(path: PurePath) -> bool:
     """Whether a name is of what systems and editors leave beside files, and hide themselves.
 

@@ -42,13 +42,31 @@ MODULE_INDEX = {module: index for index, module in enumerate(MODULES)}
 
 
 class UnknownWordError(UserError):
-    """A question contains a word outside the vocabulary; ``nearest`` lists close known ones."""
+    """A question contains a word outside the vocabulary; ``nearest`` lists what may be meant."""
 
     def __init__(self, word: str):
         self.word = word
-        self.nearest = difflib.get_close_matches(word, QUESTION_WORDS, n=3, cutoff=0.5)
+        self.nearest = _nearest(word)
         hint = f"; did you mean {' or '.join(map(repr, self.nearest))}?" if self.nearest else ""
         super().__init__(f"unknown word {word[:50]!r}{hint}")
+
+
+# Words for objects, which people give an "'s".
+_OBJECTS = frozenset(
+    """
+    ball balls block blocks cube cubes cylinder cylinders object objects sphere spheres thing things
+    """.split()
+)
+
+
+def _nearest(word: str) -> list[str]:
+    """What a word outside the vocabulary may have been meant as, likeliest first."""
+    if word == "it's":
+        return ["its", "it is"]
+    owner = word.removesuffix("'s").removesuffix("'")
+    if owner != word and owner in _OBJECTS:
+        return [f"of the {owner}", f"{owner} is"] if word.endswith("s") else [f"of the {owner}"]
+    return difflib.get_close_matches(word, QUESTION_WORDS, n=3, cutoff=0.5)
 
 
 # What people type for words of the vocabulary and cannot mean otherwise: British spelling, short

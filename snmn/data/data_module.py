@@ -9,15 +9,12 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from snmn.data.batch import Batch
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses, StagedPasses, TrainingOrder
+from snmn.data.data_checks import SAME_FEATURES, check_features, check_layouts, check_task
 from snmn.data.datasets import DataError, DrawnBatches, StoredBatches, TaskBatches
-from snmn.data.feature_npy import channels_hint
 from snmn.data.feature_store import FeatureStore
 from snmn.data.imdb import Imdb
 from snmn.data.question_sources import QuestionSource, StoredQuestions
-
-__all__ = ["Batch", "CLEVRDataModule", "DataError"]
 
 TASKS = ("vqa", "loc")
 Questions = str | os.PathLike | QuestionSource
@@ -27,8 +24,6 @@ TaskData = tuple[str | os.PathLike, Questions]
 
 # Seconds that loaders outlive SIGTERM, which is also how they are ended if nothing else does.
 _GRACE = 30
-
-_SAME_FEATURES = ("backbone", "weights_sha256", "preprocess", "image_size")
 
 
 class CLEVRDataModule(LightningDataModule):
@@ -115,57 +110,13 @@ class CLEVRDataModule(LightningDataModule):
                 questions = Imdb(questions)
             imdb = questions.imdb if isinstance(questions, StoredQuestions) else questions
             if isinstance(imdb, Imdb):
-                self._check_task(imdb, task, labelled=split != "test")
-                self._check_layouts(imdb, required=self._require_layouts and split == "train")
+                check_task(imdb, task, labelled=split != "test")
+                required = self._require_layouts and split == "train"
+                check_layouts(imdb, steps=self._steps, required=required)
             stores[task], all_questions[task] = FeatureStore(features), questions
             known = [store for split in self._stores.values() for store in split.values()]
-            self._check_features(stores[task], [*known, *stores.values()])
+            check_features(stores[task], self._shape, [*known, *stores.values()])
         self._stores[split], self._questions[split] = stores, all_questions
-
-    def _check_task(self, imdb: Imdb, task: str, *, labelled: bool) -> None:
-        found = "vqa" if imdb.image_size is None else "loc"
-        if found != task:
-            names = {"vqa": "questions", "loc": "referring expressions"}
-            raise DataError(
-                f"{imdb.path} holds {names[found]} ({found}), not {names[task]} ({task}); "
-                "TRAIN and TEST have the keys SPLIT_VQA and SPLIT_LOC"
-            )
-        if labelled and task == "vqa" and (imdb.answer < 0).any():
-            raise DataError(f"{imdb.path} has questions without answers; it can only be tested")
-        if labelled and task == "loc" and (imdb.box is None or np.isnan(imdb.box).any()):
-            raise DataError(f"{imdb.path} has expressions without boxes; it can only be tested")
-
-    def _check_layouts(self, imdb: Imdb, *, required: bool) -> None:
-        if imdb.layout is None:
-            if required:
-                raise DataError(
-                    f"{imdb.path} has no layouts; run clevr_prep/data/get_ground_truth_layout.py, "
-                    "then clevr_prep/data/build_clevr_imdb.py, or train without them "
-                    "(TRAIN.USE_GT_LAYOUT False)"
-                )
-        elif imdb.layout[:, self._steps :].any():
-            longest = int(np.nonzero(imdb.layout.any(axis=0))[0][-1]) + 1
-            raise DataError(
-                f"{imdb.path} has layouts of {longest} steps, the model only {self._steps}: "
-                f"make MODEL.T_CTRL at least {longest}"
-            )
-
-    def _check_features(self, store: FeatureStore, others: list[FeatureStore]) -> None:
-        found = (*store.grid, store.dim)
-        if found != self._shape:
-            raise DataError(
-                f"{store.folder} has features of (H, W, D) = {found} "
-                f"(backbone {store.attributes['backbone']}), the model expects {self._shape}: set "
-                "MODEL.H_FEAT, W_FEAT and FEAT_DIM to the features', or FEATURE_DIR to others"
-                + channels_hint(found)
-            )
-        for other in others:
-            for key in _SAME_FEATURES:
-                if store.attributes[key] != other.attributes[key]:
-                    raise DataError(
-                        f"{store.folder} was made with {key} {store.attributes[key]}, "
-                        f"{other.folder} with {other.attributes[key]}"
-                    )
 
     def questions(self, split: str) -> dict[str, Imdb | QuestionSource]:
         """The questions of train, val or test by task, after ``setup``."""
@@ -174,7 +125,15 @@ class CLEVRDataModule(LightningDataModule):
     def feature_identity(self) -> dict[str, str | int]:
         """What the features were made with, after ``setup``; the same for all splits."""
         stores = [store for split in self._stores.values() for store in split.values()]
-        return {key: stores[0].attributes[key] for key in _SAME_FEATURES}
+        return {key: stores[0].attributes[key] for key in SAME_FEATURES}
+
+    def question_checksums(self) -> dict[str, int]:
+        """A number for the questions of each split and task, after ``setup``: others, another."""
+        return {
+            f"{split}_{task}": questions.checksum
+            for split, of_split in self._questions.items()
+            for task, questions in of_split.items()
+        }
 
     def sample_features(self, images: int = 256) -> torch.Tensor:
         """Features [I,H,W,D] of training images spread evenly over the sets, after ``setup``."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snmn.common.paths import is_hidden
+from snmn.common.paths import visible_files
 from snmn.data.feature_shards import FeatureStoreError
 from snmn.storage.npy_file import ArrayFileError, read_array
 
@@ -26,7 +26,7 @@ DTYPES = ("float16", "float32")
 
 def npy_names(folder: Path) -> list[str]:
     """Names of a folder's ``.npy`` files, sorted; without hidden ones, which are no features."""
-    return sorted(path.name for path in folder.glob("*.npy") if not is_hidden(path))
+    return [path.name for path in visible_files(folder, "*.npy")]
 
 
 def channels_hint(shape: Sequence[int]) -> str:

@@ -1,6 +1,6 @@
 """Image feature maps on disk: one folder per split, HDF5 shards inside it.
 
-:class:`FeatureStore` reads, :class:`FeatureWriter` writes; the format is described in
+:class:`FeatureStore` reads, `snmn.data.feature_writer` writes; the format is described in
 :mod:`snmn.data.feature_shards`. Folders of the earlier codebases' ``.npy`` files are read as
 well, see :mod:`snmn.data.feature_npy`.
 """
@@ -20,9 +20,6 @@ from snmn.data.feature_shards import (
     read_header,
     shard_paths,
 )
-from snmn.data.feature_writer import FeatureWriter
-
-__all__ = ["FeatureStore", "FeatureStoreError", "FeatureWriter"]
 
 
 class FeatureStore:

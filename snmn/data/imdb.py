@@ -28,6 +28,7 @@ copy of them. When a file is opened each is compared with its checksum; see
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +87,7 @@ class Imdb:
             ``image_size`` are None when there are none.
         question_types: names of the question types.
         made_from: what the file was made from, as given to ``ImdbWriter``.
+        checksum: a number that is another one for other columns.
 
     Raises ``ImdbError`` for a missing or damaged file, or one made with another vocabulary.
 
@@ -124,6 +126,7 @@ class Imdb:
                 if crc32([column]) != checksums[name]:
                     raise ValueError(f"{name} is not what was written")
             check_columns(self)
+            self.checksum = zlib.crc32(json.dumps(checksums, sort_keys=True).encode())
         except ImdbError:
             raise
         except Exception as error:  # HDF5 that somebody made up can fail in any way.

@@ -65,12 +65,14 @@ class QuestionSource(Protocol):
     ``filenames`` names the images; ``question_types`` the types that ``question_type`` indexes;
     ``images`` lists the indices of the images that have questions, and ``stages`` says from which
     training step on which of them are asked about: [(step, images), ...], ascending from 0.
+    ``checksum`` is a number that is another one where questions are drawn from other data.
     """
 
     filenames: Sequence[str]
     question_types: Sequence[str]
     images: np.ndarray
     stages: Sequence[tuple[int, np.ndarray]]
+    checksum: int
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """``count`` questions of one image (index into ``filenames``) for a training step.
@@ -100,6 +102,7 @@ class StoredQuestions:
         self._limit = staged_limit(max_hops)
         self.filenames = imdb.filenames
         self.question_types = imdb.question_types
+        self.checksum = imdb.checksum
         self._rows = np.argsort(imdb.image, kind="stable")
         self._ends = np.cumsum(np.bincount(imdb.image, minlength=len(imdb.filenames)))
         self.images = np.unique(imdb.image)

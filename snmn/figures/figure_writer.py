@@ -1,5 +1,6 @@
 """Draws figures while a test runs, from the very output that is being scored."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytorch_lightning as pl
 from PIL import Image
 
 from snmn.common.boxes import IOU_THRESHOLD, box_iou
+from snmn.common.paths import name_but_suffix
 from snmn.common.vocabulary import ANSWERS
 from snmn.data.batch import Batch
 from snmn.data.imdb import Imdb
@@ -139,6 +141,13 @@ class FigureWriter(pl.Callback):
             return open_image(path)
         except OSError:
             key = {"vqa": "TEST.DATA_DIR", "loc": "TEST.DATA_DIR_LOC"}[task]
+            folder = path.parent
+            found = os.listdir(folder) if folder.is_dir() else []
+            if other := name_but_suffix(name, found):
+                raise FileNotFoundError(
+                    f"no image {path} to draw on, but {other} is there: let image_filename end "
+                    "like that in the dataset's JSON files, and build the imdb again"
+                ) from None
             raise FileNotFoundError(
                 f"no image {path} to draw on: {key} names the dataset, and "
                 "TEST.VIS_SHOW_IMG False draws attention alone"

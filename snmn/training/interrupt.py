@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
 
 from snmn.common.errors import INTERRUPTED, TERMINATED, Interrupted
 from snmn.data.batch import Batch
@@ -23,6 +24,8 @@ def stopping_on_sigterm() -> Iterator[None]:
 
     def stop(*_) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Schedulers may send it again.
+        if rank_zero_only.rank:
+            sys.exit(TERMINATED)  # One sentence is enough.
         raise Interrupted("stopped by SIGTERM", TERMINATED)
 
     before = signal.signal(signal.SIGTERM, stop)

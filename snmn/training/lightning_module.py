@@ -5,9 +5,6 @@ of `snmn.training.losses`; validation and testing use the moving average of the 
 (`snmn.training.ema`).
 """
 
-import logging
-import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,33 +20,14 @@ from snmn.common.boxes import decode_boxes
 from snmn.data.batch import Batch
 from snmn.network.model import SNMNOutput, build_model
 from snmn.training.losses import SNMNLoss, module_entropy
-from snmn.training.metrics import AccuracyByGroup, NamedMeans, PrecisionByGroup, layout_correct
+from snmn.training.metrics import NamedMeans
 from snmn.training.nonfinite_check import LossWatch, check_weights
-from snmn.training.optimiser import TFAdam
+from snmn.training.optimiser import build_optimiser, learning_rate_scale
+from snmn.training.resuming.run_identity import data_identity
+from snmn.training.stage_metrics import StageMetrics, task_name
 
 # Tells a step's random numbers from those of its batch, which have the same seed.
 _NOISE = 2
-
-
-def quiet_lightning() -> None:
-    """Keep Lightning's advertisements and advice on defaults out of the terminal."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for module in ("pytorch_lightning", "lightning_fabric"):
-        warnings.filterwarnings("ignore", module=module)
-    # Of splits without answers: processes must all ask their metrics, whatever they have counted.
-    warnings.filterwarnings(
-        "ignore", message="The ``compute`` method of metric .* was called before"
-    )
-
-
-def learning_rate_scale(step: int, *, schedule: str, warmup: int, max_steps: int) -> float:
-    """Factor on the learning rate at a step, from 0: linear warm-up, then constant or cosine."""
-    if step < warmup:
-        return (step + 1) / warmup
-    if schedule == "constant":
-        return 1.0
-    progress = (step - warmup) / max(1, max_steps - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 class SNMNTraining(pl.LightningModule):
@@ -94,13 +72,12 @@ class SNMNTraining(pl.LightningModule):
         self.loss = SNMNLoss(**loss, module_names=self.model.module_names)
         tasks = (("vqa", self.model.answer_head), ("loc", self.model.cell_scores))
         self.tasks = tuple(task for task, head in tasks if head is not None)
-        metrics = {}
-        for stage in ("val", "test"):
-            metrics[f"{stage}_vqa"] = AccuracyByGroup(question_types)
-            metrics[f"{stage}_loc"] = PrecisionByGroup(expression_types)
-            for task in self.tasks:
-                metrics[f"{stage}_layout_{task}"] = AccuracyByGroup()
-        self.metrics = torch.nn.ModuleDict(metrics)
+        self.metrics = torch.nn.ModuleDict(
+            {
+                stage: StageMetrics(self.tasks, question_types, expression_types)
+                for stage in ("val", "test")
+            }
+        )
         self.predictions: dict[str, list[dict[str, Tensor]]] = {}
         self.log_is_due = False
         self._means = NamedMeans()
@@ -195,18 +172,8 @@ class SNMNTraining(pl.LightningModule):
         return decode_boxes(cell, output.box_offset, batch.image_size, grid)
 
     def _count(self, batch: Batch, output: SNMNOutput, stage: str) -> None:
-        kind = batch.question_type
-        if batch.task == "vqa" and batch.answer is not None:
-            known = batch.answer >= 0
-            correct = output.answer_logits.argmax(dim=1) == batch.answer
-            self.metrics[f"{stage}_vqa"].update(correct[known], kind[known])
-        if batch.task == "loc" and batch.box is not None:
-            known = batch.box_cell >= 0
-            boxes = self.predicted_boxes(batch, output)
-            self.metrics[f"{stage}_loc"].update(boxes[known], batch.box[known], kind[known])
-        if batch.layout is not None:
-            right = layout_correct(output.module_logits, batch.layout)
-            self.metrics[f"{stage}_layout_{batch.task}"].update(right)
+        boxes = self.predicted_boxes(batch, output) if batch.task == "loc" else None
+        self.metrics[stage].update(batch, output, boxes)
 
     def _log_batch(self, name: str, value: Tensor, batch: Batch, *, shown: bool = False) -> None:
         """Log a value of one batch; in a joint model under the name of its task.
@@ -224,7 +191,7 @@ class SNMNTraining(pl.LightningModule):
 
     def task_name(self, name: str, task: str) -> str:
         """What a value of a task is called in logs."""
-        return name if len(self.tasks) == 1 else f"{name}_{task}"
+        return task_name(name, task, self.tasks)
 
     def _log_iteration(self, done: int) -> None:
         """Tell loggers and checkpoint callbacks what to call the step, from updates done."""
@@ -233,22 +200,11 @@ class SNMNTraining(pl.LightningModule):
 
     def _log_metrics(self, stage: str) -> None:
         self.log_dict(self._means.compute())
-        names = {"vqa": f"{stage}/answer_accuracy", "loc": f"{stage}/precision"}
-        overall = []
-        for task in self.tasks:
-            for key, name in (
-                (task, names[task]),
-                (f"layout_{task}", self.task_name(f"{stage}/layout_accuracy", task)),
-            ):
-                metric = self.metrics[f"{stage}_{key}"]
-                values = metric.compute()
-                metric.reset()
-                for group, value in values.items():
-                    self.log(name if group == "all" else f"{name}_{group}", value)
-                if key == task and values:
-                    overall.append(values["all"])
-        if len(overall) == len(self.tasks):
-            self.log(f"{stage}/score", torch.stack(overall).mean(), prog_bar=True)
+        values, score = self.metrics[stage].compute()
+        for name, value in values.items():
+            self.log(f"{stage}/{name}", value)
+        if score is not None:
+            self.log(f"{stage}/score", score, prog_bar=True)
 
     def on_fit_start(self) -> None:
         """Take the features' centre and scale from training images unless a checkpoint had them."""
@@ -272,13 +228,9 @@ class SNMNTraining(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam in TensorFlow's convention, with the schedule stepped after each update."""
         h = self.hparams
-        scores = [layer.weight for layer in self.model.nmn.attention_scores()]
-        rest = [p for p in self.model.parameters() if not any(p is score for score in scores)]
-        groups = [
-            {"params": rest},
-            {"params": scores, "lr": h.learning_rate * h.attention_lr_scale},
-        ]
-        optimiser = TFAdam(groups, lr=h.learning_rate)
+        optimiser = build_optimiser(
+            self.model, learning_rate=h.learning_rate, attention_lr_scale=h.attention_lr_scale
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser,
             lambda update: learning_rate_scale(
@@ -300,7 +252,7 @@ class SNMNTraining(pl.LightningModule):
         checkpoint["vocabularies"] = vocabularies(self.model.module_names)
         checkpoint["code_version"] = code_version()
         if self.trainer.datamodule is not None:
-            checkpoint["features"] = self.trainer.datamodule.feature_identity()
+            checkpoint |= data_identity(self.trainer.datamodule)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with features of another kind."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from snmn.common.errors import UserError
 from snmn.data.batch import Batch
-from snmn.training.newest_checkpoint import newest_checkpoint
+from snmn.training.resuming.newest_checkpoint import newest_checkpoint
 
 
 class NonFiniteError(UserError):

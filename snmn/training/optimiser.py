@@ -1,14 +1,17 @@
-"""Adam with TensorFlow's epsilon, which the published hyper-parameters were tuned for.
+"""The optimiser and its schedule: Adam with TensorFlow's epsilon, as published.
 
 TensorFlow adds epsilon to the square root of the uncorrected second moment, so at step t it
-equals torch's Adam with epsilon / sqrt(1 - beta2^t). Parameters with tiny gradients, such as
-biases of attention, drift by percents within five steps under the other convention.
+equals torch's Adam with epsilon / sqrt(1 - beta2^t). The published hyper-parameters were tuned for
+it: parameters with tiny gradients, such as biases of attention, drift by percents within five steps
+under the other convention.
 """
 
 import math
 from collections.abc import Callable
 
 import torch
+
+from snmn.network.model import SNMN
 
 
 class TFAdam(torch.optim.Adam):
@@ -47,3 +50,24 @@ class TFAdam(torch.optim.Adam):
         """How many updates the parameters of a group have had, as their state says."""
         steps = (self.state[p]["step"] for p in group["params"] if "step" in self.state[p])
         return int(next(steps, 0))
+
+
+def build_optimiser(model: SNMN, *, learning_rate: float, attention_lr_scale: float) -> TFAdam:
+    """The optimiser of a model; the weights that score cells have a learning rate of their own."""
+    scores = [layer.weight for layer in model.nmn.attention_scores()]
+    rest = [p for p in model.parameters() if not any(p is score for score in scores)]
+    groups = [
+        {"params": rest},
+        {"params": scores, "lr": learning_rate * attention_lr_scale},
+    ]
+    return TFAdam(groups, lr=learning_rate)
+
+
+def learning_rate_scale(step: int, *, schedule: str, warmup: int, max_steps: int) -> float:
+    """Factor on the learning rate at a step, from 0: linear warm-up, then constant or cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, max_steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
-from snmn.training.checkpoint_writing import WholeCheckpoints, checkpoint_callbacks
 from snmn.training.ema import ExponentialMovingAverage
+from snmn.training.logs.training_monitor import TrainingMonitor
+from snmn.training.resuming.checkpoint_writing import WholeCheckpoints, checkpoint_callbacks
 from snmn.training.trainer_options import device_count
-from snmn.training.training_monitor import TrainingMonitor
 
 
 def build_trainer(
@@ -39,7 +39,7 @@ def build_trainer(
         log_every: iterations between values for the logger.
         clip_norm: what gradients are clipped to; None clips nothing.
         ema_decay: of the moving average of the weights.
-        logger: from `snmn.training.loggers.make_logger`.
+        logger: from `snmn.training.logs.loggers.make_logger`.
         callbacks: to add.
         devices: how many, or which, as on the command line.
         num_nodes, strategy, precision, accelerator: as Lightning's Trainer has them; the strategy

@@ -13,7 +13,8 @@ import yaml
 import test as test_py
 import train
 from snmn import convert, load_model, predict
-from snmn.checkpoints.checkpoint import CheckpointError, read_checkpoint
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.checkpoints.checks import CheckpointError
 from snmn.storage.torch_file import TorchFileError, read_foreign_torch_file, read_torch_file
 from tests.helpers.earlier_weights import (
     D,

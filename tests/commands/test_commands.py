@@ -18,7 +18,7 @@ from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from snmn import load_model
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.vocabulary import decode, encode
-from snmn.data.feature_store import FeatureWriter
+from snmn.data.feature_writer import FeatureWriter
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_dataset import ATTRIBUTES
 

@@ -11,7 +11,6 @@ import yaml
 
 from config import (
     Config,
-    ConfigError,
     check_heads,
     check_training,
     load_config,
@@ -27,7 +26,7 @@ from snmn.checkpoints.published_settings import (
     loss_arguments,
     model_arguments,
 )
-from snmn.storage.typed_settings import all_keys
+from snmn.storage.typed_settings import ConfigError, all_keys
 from snmn.training.losses import SNMNLoss
 from tests.helpers.paths import ROOT, SHARED
 
@@ -162,7 +161,7 @@ def test_text_on_the_command_line_is_text(write, text):
     ],
 )
 def test_the_type_of_a_setting_decides_what_was_typed(write, monkeypatch, key, text, value):
-    monkeypatch.setattr("config._check", lambda _: None)
+    monkeypatch.setattr("config.check_settings", lambda _: None)
     config, _ = load_config(write(""), [key, text])
     if key == "MODEL":
         assert config.MODEL.T_CTRL == 1

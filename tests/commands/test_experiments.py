@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import train
-from config import ConfigError, load_config
+from config import load_config
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.boxes import box_iou
 from snmn.common.errors import Interrupted
-from snmn.data.data_module import DataError
+from snmn.data.datasets import DataError
 from snmn.data.imdb import Imdb
+from snmn.storage.typed_settings import ConfigError
 from snmn.training.ema import ExponentialMovingAverage
 from snmn.training.lightning_module import SNMNTraining
 from tests.helpers.paths import ROOT

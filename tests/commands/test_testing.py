@@ -16,11 +16,11 @@ from PIL import Image
 import train
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as build_layouts
-from config import ConfigError
 from snmn.checkpoints.checks import CheckpointError
 from snmn.evaluation.scores import family
 from snmn.storage.rgb import ImageError
-from snmn.training.lightning_module import quiet_lightning
+from snmn.storage.typed_settings import ConfigError
+from snmn.training.logs.quiet import quiet_lightning
 from snmn.training.metrics import AccuracyByGroup, PrecisionByGroup
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_clevr import write_clevr
@@ -258,6 +258,14 @@ class TestFigures:
     def test_a_missing_image_is_named(self, experiment):
         with pytest.raises(FileNotFoundError, match="nowhere.images.val.CLEVR_val.*TEST.DATA_DIR"):
             run_test(experiment, "--figures", 1, "TEST.DATA_DIR", "nowhere", out="missing")
+
+    def test_an_image_of_another_kind_is_named(self, experiment, tmp_path):
+        (tmp_path / "images" / "val").mkdir(parents=True)
+        for image in (experiment / "images" / "val").iterdir():
+            shutil.copy(image, tmp_path / "images" / "val" / f"{image.stem}.jpg")
+        message = r"no image .*\.png to draw on, but CLEVR_val_\d+\.jpg is there: let image_file"
+        with pytest.raises(FileNotFoundError, match=message):
+            run_test(experiment, "--figures", 1, "TEST.DATA_DIR", tmp_path, out="kind")
 
     def test_none_unless_asked_for(self, experiment):
         folder = run_test(experiment, out="plain") / "val"

@@ -133,6 +133,22 @@ def test_what_may_mean_several_things_is_refused_by_word(typed, word):
         assert caught.value.word == word
 
 
+@pytest.mark.parametrize(
+    "typed, meant",
+    [
+        ("What is the sphere's color?", ["of the sphere", "sphere is"]),
+        ("What is the cubes\u2019 color?", ["of the cubes"]),
+        ("What is it's color?", ["its", "it is"]),
+        ("Is metal's red?", ["metal", "metallic"]),
+    ],
+)
+def test_an_owner_is_told_what_to_write(typed, meant):
+    with pytest.raises(UnknownWordError) as caught:
+        encode(typed)
+    assert caught.value.nearest[: len(meant)] == meant
+    assert repr(meant[0]) in str(caught.value)
+
+
 @pytest.mark.parametrize("typed", ["", " ", "...", "\u201c\u201d", "!"])
 def test_marks_alone_say_nothing(typed):
     assert tokenise(typed) == []

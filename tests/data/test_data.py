@@ -11,8 +11,10 @@ from pytorch_lightning.utilities import move_data_to_device
 
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
+from snmn.data.batch import Batch
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses, StagedPasses
-from snmn.data.data_module import Batch, CLEVRDataModule, DataError
+from snmn.data.data_module import CLEVRDataModule
+from snmn.data.datasets import DataError
 from snmn.data.imdb import Imdb, ImdbError
 from snmn.data.question_sources import StoredQuestions
 from tests.helpers.tiny_dataset import (

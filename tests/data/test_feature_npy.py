@@ -6,7 +6,8 @@ from torch.utils.data import DataLoader
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.import_features import main
 from snmn.data.data_module import CLEVRDataModule
-from snmn.data.feature_store import FeatureStore, FeatureStoreError
+from snmn.data.feature_shards import FeatureStoreError
+from snmn.data.feature_store import FeatureStore
 from tests.helpers.tiny_dataset import image_name, question, write_questions
 
 GRID, DIM = (2, 3), 4

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from snmn.data.feature_store import FeatureStore, FeatureStoreError, FeatureWriter
+from snmn.data.feature_shards import FeatureStoreError
+from snmn.data.feature_store import FeatureStore
+from snmn.data.feature_writer import FeatureWriter
 from tests.helpers.paths import ROOT
 
 ATTRIBUTES = {

@@ -13,7 +13,8 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from snmn.common.vocabulary import ANSWERS
-from tests.helpers.working_copy import ROOT, working_copy
+from tests.helpers.paths import ROOT
+from tests.helpers.working_copy import working_copy
 
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 IMAGES, STEPS = 16, 5

@@ -23,8 +23,9 @@ import torch
 from torchvision.models import ResNet101_Weights
 
 from snmn.checkpoints.checkpoint import read_checkpoint
+from tests.helpers.paths import ROOT
 from tests.helpers.small_clevr import add_renamed, render_small
-from tests.helpers.working_copy import ROOT, working_copy
+from tests.helpers.working_copy import working_copy
 
 PAGE = ROOT / "docs" / "real_clevr.md"
 CLEVR = {"train": 4, "val": 3, "test": 2}

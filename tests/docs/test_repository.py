@@ -119,6 +119,34 @@ def declared(name: str) -> dict[str, Requirement]:
     return {canonicalize_name(one.name): one for one in map(Requirement, filter(None, lines))}
 
 
+# Distributions whose modules are called otherwise, what comes with a declared one and is part of
+# how that is used, and what only a message asks for.
+CALLED = {"PIL": "pillow", "yaml": "pyyaml"}
+BROUGHT = {"lightning_fabric", "pydantic", "starlette", "anyio"}
+ON_REQUEST = {"hdf5plugin", "tensorflow"}
+
+
+def test_what_is_imported_is_declared():
+    declared = {
+        canonicalize_name(Requirement(line).name)
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    files = [ROOT / f"{name}.py" for name in ("config", "train", "test")]
+    for room in ("snmn", "clevr_prep", "server"):
+        files += (ROOT / room).rglob("*.py")
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            for name in {name.partition(".")[0] for name in names}:
+                ours = (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()
+                if ours or name in {*sys.stdlib_module_names, *BROUGHT, *ON_REQUEST}:
+                    continue
+                found = canonicalize_name(CALLED.get(name, name))
+                assert found in declared, f"{path} imports {name}"
+
+
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_each_requirement_has_one_tested_version(python):
     lines = (ROOT / "constraints.txt").read_text().splitlines()

@@ -10,7 +10,9 @@ import torch
 
 from snmn.checkpoints.checkpoint import read_checkpoint, save_model
 from snmn.checkpoints.checks import CheckpointError
-from snmn.data.feature_store import FeatureStore, FeatureStoreError, FeatureWriter
+from snmn.data.feature_shards import FeatureStoreError
+from snmn.data.feature_store import FeatureStore
+from snmn.data.feature_writer import FeatureWriter
 from snmn.data.imdb import COLUMNS, Imdb, ImdbError
 from snmn.data.imdb_writer import ImdbWriter
 from snmn.network.model import build_model

@@ -7,8 +7,9 @@ from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as write_layouts
 from clevr_prep.synthetic.__main__ import main as render
 from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.common.commands import run
 from snmn.storage.whole_files import PARTIAL_SUFFIX
-from snmn.training.newest_checkpoint import newest_checkpoint
+from snmn.training.resuming.newest_checkpoint import newest_checkpoint
 from tests.faults.test_kills_data import contents
 from tests.helpers.full_disk import fill, small_disk
 from tests.helpers.paths import ROOT
@@ -91,7 +92,7 @@ def test_layouts_and_imdb(leave, tmp_path, capsys, reliability):
 def train(arguments) -> str | None:
     """train.py; what it ends with instead of success, if it does."""
     try:
-        train_py.run(lambda: train_py.main([str(argument) for argument in arguments]), "train.py")
+        run(lambda: train_py.main([str(argument) for argument in arguments]), "train.py")
     except SystemExit as end:
         return end.code
 

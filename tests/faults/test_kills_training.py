@@ -10,7 +10,7 @@ import torch
 import train
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.storage.whole_files import PARTIAL_SUFFIX
-from snmn.training.newest_checkpoint import newest_checkpoint
+from snmn.training.resuming.newest_checkpoint import newest_checkpoint
 from tests.helpers.killing import CHANGES, survive_kills
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import same_weights, write_experiment

@@ -8,10 +8,10 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from config import Config, ConfigError, load_config, to_dict
+from config import Config, load_config, to_dict
 from snmn.checkpoints.published_settings import WITHOUT_EFFECT, flatten
 from snmn.common.boxes import box_iou, cut_box, decode_boxes, encode_boxes
-from snmn.storage.typed_settings import all_keys
+from snmn.storage.typed_settings import ConfigError, all_keys
 
 DEFAULTS = flatten(to_dict(Config()))
 quick = settings(derandomize=True, max_examples=40, deadline=None, database=None)

@@ -20,6 +20,7 @@ from server.engine import Engine
 from snmn import convert, export, predict
 from snmn.checkpoints.checkpoint import load_model
 from snmn.checkpoints.checks import CheckpointError
+from snmn.common.commands import run
 from snmn.data.imdb import Imdb, ImdbError
 from tests.helpers import tiny_server
 from tests.helpers.hostile_files import bombs, hostile_checkpoints
@@ -72,7 +73,7 @@ def checkpoint_entries(root, overrides):
     out, image = str(root / "out.ckpt"), str(root / "images" / "val" / "CLEVR_val_000000.png")
 
     def training(*more):
-        return train.run(lambda: train.main([CONFIG, *overrides, *more]), "train.py")
+        return run(lambda: train.main([CONFIG, *overrides, *more]), "train.py")
 
     def extraction(path):
         options = ["--data-dir", str(root), "--split", "val", "--backbone", "cellnet"]
@@ -86,9 +87,7 @@ def checkpoint_entries(root, overrides):
         "train.py --resume": lambda path: training("--resume", path),
         "TRAIN.INIT_WEIGHTS_FILE": lambda path: training(*start, path),
         "FIXED_WORD_EMBED_FILE": lambda path: training(*words, path),
-        "test.py": lambda path: train.run(
-            lambda: test_py.main([CONFIG, path, *overrides]), "test.py"
-        ),
+        "test.py": lambda path: run(lambda: test_py.main([CONFIG, path, *overrides]), "test.py"),
         "snmn.export": lambda path: export.main([path, out]),
         "snmn.convert": lambda path: convert.main([path, CONFIG, out]),
         "snmn.predict": lambda path: predict.main([image, QUESTION, "--checkpoint", path]),
@@ -260,7 +259,7 @@ def test_hostile_imdbs_are_refused(tiny, told, tmp_path, reliability):
         with open(old, "wb") as file:
             np.save(file, np.array([bomb], dtype=object), allow_pickle=True)
         for command in (
-            lambda: train.run(lambda: train.main([CONFIG, *overrides, *setting]), "train.py"),
+            lambda: run(lambda: train.main([CONFIG, *overrides, *setting]), "train.py"),
             lambda: convert_legacy_imdb.main([str(old), str(new)]),
             lambda: convert_legacy_imdb.main([str(old), str(new), "--allow-pickle"]),
         ):
@@ -288,7 +287,7 @@ def test_hostile_features_are_refused(tiny, told, tmp_path, reliability):
             else:
                 np.save(file, content, allow_pickle=True)
         for command in (
-            lambda: train.run(lambda: train.main([CONFIG, *tiny[1], *setting]), "train.py"),
+            lambda: run(lambda: train.main([CONFIG, *tiny[1], *setting]), "train.py"),
             lambda: import_features.main([str(folder), *imported]),
         ):
             with row.attempt():

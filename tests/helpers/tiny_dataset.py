@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from snmn.data.feature_store import FeatureWriter
+from snmn.data.feature_writer import FeatureWriter
 
 ATTRIBUTES = {
     "backbone": "test",

@@ -12,7 +12,7 @@ from clevr_prep.synthetic.language.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.vocabulary import ANSWER_INDEX, MODULE_INDEX, encode
-from snmn.data.feature_store import FeatureWriter
+from snmn.data.feature_writer import FeatureWriter
 from snmn.data.imdb_writer import ImdbWriter
 from tests.helpers.tiny_dataset import ATTRIBUTES, node
 

@@ -26,6 +26,8 @@ KINDS = {
     "loc_gt_layout": {"vqa": False, "loc": True},
     "joint_gt_layout": {"vqa": True, "loc": True},
 }
+QUESTION = "How many cubes are there?"
+ASK = {"sample": "scene-01", "question": QUESTION}
 
 
 def write_models(folder, names=tuple(KINDS), *, card=None):
@@ -48,3 +50,15 @@ def image_bytes(size=(48, 32), kind="PNG", **options) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **options)
     return file.getvalue()
+
+
+def post(client, data=None, **files):
+    return client.post("/api/predict", data=ASK if data is None else data, files=files or None)
+
+
+def refused(response, status, code):
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert body["code"] == code
+    assert body["detail"].endswith((".", "?"))
+    return body

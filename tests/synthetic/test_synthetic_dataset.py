@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from clevr_prep.clevr.programs import execute
+from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.synthetic import chunks, dataset
 from clevr_prep.synthetic.__main__ import main
 from clevr_prep.synthetic.chunks import Settings
-from clevr_prep.synthetic.dataset import DatasetError, build_dataset
+from clevr_prep.synthetic.dataset import build_dataset
 from clevr_prep.synthetic.render.renderer import render_scene
 from clevr_prep.synthetic.report import Report, report_text
 from snmn.storage.whole_files import PARTIAL_SUFFIX

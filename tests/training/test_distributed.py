@@ -12,7 +12,7 @@ import torch
 from config import load_config
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses
-from snmn.data.data_module import DataError
+from snmn.data.datasets import DataError
 from snmn.data.imdb import Imdb
 from snmn.training.metrics import NamedMeans
 from tests.helpers.paths import ROOT

@@ -11,9 +11,11 @@ import torch
 import train
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.errors import TERMINATED, Interrupted
+from snmn.data.imdb import Imdb
+from snmn.data.imdb_writer import ImdbWriter
 from snmn.training.lightning_module import SNMNTraining
-from snmn.training.newest_checkpoint import newest_resumable
-from snmn.training.run_settings import run_settings
+from snmn.training.resuming.newest_checkpoint import newest_resumable
+from snmn.training.resuming.run_identity import run_identity
 from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import same_weights, write_experiment
@@ -102,13 +104,63 @@ def test_another_number_of_steps_is_another_run(tiny, unbroken, capsys):
 
 def test_runs_of_other_seeds_and_damaged_files_are_passed_over(tiny, unbroken):
     folder = unbroken[4]
-    settings = read_checkpoint(folder / "last.ckpt")["hyper_parameters"]["config"]
-    how = {"updates": 1, "interval": 2}
-    found = newest_resumable(folder, **how, settings=run_settings(settings, seed=3))
-    assert found[1]["global_step"] == 4
-    assert newest_resumable(folder, **how, settings=run_settings(settings, seed=4)) is None
-    resumed = settings | {"LOAD": True, "CHECKPOINT_FILENAME": "x.ckpt"}
-    assert newest_resumable(folder, **how, settings=run_settings(resumed, seed=3))
+    checkpoint = read_checkpoint(folder / "last.ckpt")
+    settings = checkpoint["hyper_parameters"]["config"]
+    data = {name: checkpoint[name] for name in ("features", "questions")}
+    assert data["questions"].keys() == {"train_vqa", "val_vqa"}
+
+    def found(settings=settings, *, seed=3, data=data):
+        identity = run_identity(settings, seed=seed, data=data)
+        return newest_resumable(folder, updates=1, interval=2, identity=identity)
+
+    assert found()[1]["global_step"] == 4
+    assert found(seed=4) is None
+    assert found(settings | {"LOAD": True, "CHECKPOINT_FILENAME": "x.ckpt"})
+    assert found(data=data | {"questions": data["questions"] | {"val_vqa": 1}}) is None
+    assert found(data=data | {"features": data["features"] | {"backbone": "other"}}) is None
+
+
+def leave_out_the_last_question(path):
+    """Write an imdb again, as one that was built anew from other questions."""
+    imdb = Imdb(path)
+    writer = ImdbWriter(question_types=imdb.question_types, max_words=45, max_steps=9)
+    for row in range(len(imdb) - 1):
+        writer.add(
+            words=imdb.question[row, : imdb.length[row]].tolist(),
+            filename=imdb.filenames[imdb.image[row]],
+            question_index=row,
+            answer=int(imdb.answer[row]),
+            layout=imdb.layout[row].tolist(),
+        )
+    del imdb
+    path.unlink()
+    writer.save(path, made_from={})
+
+
+def test_other_data_are_another_run(tmp_path, capsys):
+    tiny = tmp_path, write_experiment(tmp_path)
+    last = run_training(tiny, "data", 2, "--resume", "auto") / "last.ckpt"
+    leave_out_the_last_question(tmp_path / "imdb" / "imdb_val.h5")
+    before = last.stat().st_mtime_ns
+    capsys.readouterr()
+    run_training(tiny, "data", 2, "--resume", "auto")
+    assert (
+        f"note: {last} is of a run with other questions for val_vqa than there are now: "
+        "beginning anew"
+    ) in capsys.readouterr().out
+    assert last.stat().st_mtime_ns > before
+    run_training(tiny, "data", 2, "--resume", "auto")
+    assert "has all 2 steps" in capsys.readouterr().out
+
+
+def test_sigterm_before_training_begins_says_so(tiny, monkeypatch):
+    def told_to_stop(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(train, "build_training", told_to_stop)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM") as told:
+        run_training(tiny, "early", 6)
+    assert told.value.status == TERMINATED
 
 
 def test_make_quickstart_trains_with_a_command_that_goes_on():

@@ -16,7 +16,7 @@ import train
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.errors import INTERRUPTED, Interrupted
-from snmn.data.feature_store import FeatureStoreError
+from snmn.data.feature_shards import FeatureStoreError
 from snmn.training.lightning_module import SNMNTraining
 from snmn.training.nonfinite_check import LossWatch, NonFiniteError
 from tests.helpers.paths import ROOT
@@ -120,7 +120,7 @@ def test_ctrl_c_while_validating_stops_after_the_next_step(tiny, unbroken, monke
 def command(tiny, name, code):
     """train.py in a process that first runs ``code``."""
     program = f"import os, signal, sys; sys.path.insert(0, {str(ROOT)!r}); import train\n{code}\n"
-    program += "train.run(train.main, 'train.py')"
+    program += "from snmn.common.commands import run; run(train.main, 'train.py')"
     return subprocess.run(
         [sys.executable, "-c", program, *arguments(tiny, name)],
         capture_output=True,

@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train
 from snmn.common.vocabulary import MODULES
-from snmn.training.loggers import LoggerError, make_logger
-from snmn.training.wandb_account import WandbAccount, has_key
+from snmn.training.logs.loggers import make_logger
+from snmn.training.logs.wandb_account import LoggerError, WandbAccount, has_key
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
 
@@ -143,7 +143,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     def missing(*_, **__):
         raise ModuleNotFoundError("tensorboard")
 
-    monkeypatch.setattr("snmn.training.loggers.TensorBoardLogger", missing)
+    monkeypatch.setattr("snmn.training.logs.loggers.TensorBoardLogger", missing)
     with pytest.raises(LoggerError, match="pip install tensorboard"):
         make_logger("tensorboard", tmp_path, name="a", project="b", config={})
 

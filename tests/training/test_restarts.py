@@ -16,9 +16,9 @@ from snmn.common.errors import Interrupted
 from snmn.common.vocabulary import ANSWER_INDEX
 from snmn.data.imdb import Imdb
 from snmn.training.lightning_module import SNMNTraining
-from snmn.training.newest_checkpoint import newest_resumable
 from snmn.training.restarts.comparison import Run, collapse, prior_score, report, summary
 from snmn.training.restarts.record_file import SeriesError
+from snmn.training.resuming.newest_checkpoint import newest_resumable
 from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment

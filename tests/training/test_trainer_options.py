@@ -9,7 +9,7 @@ import pytest
 import train
 from snmn.common.commands import run
 from snmn.common.errors import TERMINATED, Interrupted
-from snmn.data.data_module import DataError
+from snmn.data.datasets import DataError
 from snmn.training.lightning_module import SNMNTraining
 from snmn.training.trainer_options import TrainerError
 from tests.helpers.paths import ROOT

@@ -13,7 +13,6 @@ from snmn.common.vocabulary import MODULE_INDEX, MODULES
 from snmn.export import export
 from snmn.network.model import SNMNOutput
 from snmn.training.ema import ExponentialMovingAverage
-from snmn.training.lightning_module import learning_rate_scale
 from snmn.training.losses import (
     SHARPEN_SCALINGS,
     SNMNLoss,
@@ -23,7 +22,7 @@ from snmn.training.losses import (
     schedule_progress,
 )
 from snmn.training.metrics import AccuracyByGroup, layout_correct
-from snmn.training.optimiser import TFAdam
+from snmn.training.optimiser import TFAdam, learning_rate_scale
 
 SMALL = {
     "feature_dim": 6,

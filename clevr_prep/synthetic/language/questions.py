@@ -13,8 +13,6 @@ from clevr_prep.synthetic.language.meaning import to_program
 from clevr_prep.synthetic.language.question_sampling import MeaningSampler
 from snmn.common.vocabulary import tokenise
 
-__all__ = ["MAX_WORDS", "AnswerBalance", "generate_questions"]
-
 MAX_WORDS = 45  # longest question in words, punctuation included: CLEVR's longest
 _DRAWS = 20  # attempts at a question of one family
 _FAMILIES = 40  # families tried in vain before balance and variety are given up for once

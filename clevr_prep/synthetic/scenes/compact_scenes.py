@@ -7,6 +7,7 @@ import numpy as np
 from clevr_prep.clevr.json_stream import JsonArray
 from clevr_prep.clevr.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneError, members
 from snmn.data.imdb_check import is_filename
+from snmn.storage.checksums import crc32
 
 _MOST_OBJECTS = 32  # bits of a row of relations
 
@@ -66,6 +67,7 @@ class CompactScenes:
     Attributes:
         filenames: the scenes' image file names.
         object_counts: [scenes] how many objects each has.
+        checksum: a number that is another one for other scenes.
 
     Raises ``SceneError`` naming the file and the scene when one lacks something.
     """
@@ -96,6 +98,9 @@ class CompactScenes:
         self.object_counts = np.diff(self._ends)
         self._seen = np.array(seen, dtype=np.int32) if boxes else None
         self._sizes = np.array(sizes, dtype=np.int32) if boxes else None
+        columns = [self._values, self._relations, self._ends, self._seen, self._sizes]
+        names = np.frombuffer("\n".join(self.filenames).encode(), dtype=np.uint8)
+        self.checksum = crc32([names, *(column for column in columns if column is not None)])
 
     def __len__(self) -> int:
         return len(self.filenames)

@@ -14,7 +14,7 @@ from snmn.checkpoints.published_settings import flatten
 from snmn.common.errors import UserError
 from snmn.storage.whole_files import replacing
 from snmn.training.restarts.comparison import Run, summary
-from snmn.training.score_history import saved_scores
+from snmn.training.resuming.score_history import saved_scores
 
 
 class SeriesError(UserError):

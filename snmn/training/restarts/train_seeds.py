@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from snmn.common.errors import Interrupted
-from snmn.training.checkpoint_writing import keep_checkpoint
-from snmn.training.newest_checkpoint import newest_resumable
 from snmn.training.restarts.comparison import Run, collapse
 from snmn.training.restarts.record_file import Series, ended_run
+from snmn.training.resuming.checkpoint_writing import keep_checkpoint
+from snmn.training.resuming.newest_checkpoint import newest_resumable
 
 # Trains the run of a seed in a folder, from a checkpoint if there is one, and says what became
 # of it, without a verdict.

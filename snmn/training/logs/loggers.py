@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from snmn.training.wandb_account import (
+from snmn.training.logs.wandb_account import (
     CheckedWandbLogger,
     LoggerError,
     WandbAccount,
@@ -95,11 +95,16 @@ def _log_name(directory: Path, resumed: bool) -> str:
 
 
 def upload_checkpoints(logger: WandbLogger, paths: Mapping[str, Path]) -> None:
-    """Keep checkpoints as versions of one Weights & Biases artifact; ``paths`` by alias."""
+    """Keep checkpoints as versions of one Weights & Biases artifact.
+
+    ``paths`` are given by alias; those that there are not are left out.
+    """
     import wandb
 
     run = logger.experiment
     for alias, path in paths.items():
+        if not path.is_file():
+            continue
         artifact = wandb.Artifact(f"{run.name}-checkpoint".replace("/", "-"), type="model")
         artifact.add_file(str(path))
         run.log_artifact(artifact, aliases=[alias])

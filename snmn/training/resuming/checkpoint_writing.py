@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from snmn.checkpoints.checks import CheckpointError
 from snmn.storage.torch_file import write_torch_file
 from snmn.storage.whole_files import remove_partials, replacing
-from snmn.training.newest_checkpoint import newest_checkpoint
+from snmn.training.resuming.newest_checkpoint import newest_checkpoint
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 
 from clevr_prep.clevr.programs import REFERRING_TYPES, find_referent, hops, question_type
+from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as build_layouts
 from clevr_prep.synthetic import chunks, dataset
 from clevr_prep.synthetic.__main__ import main
 from clevr_prep.synthetic.chunks import Settings
-from clevr_prep.synthetic.dataset import DatasetError, build_dataset
+from clevr_prep.synthetic.dataset import build_dataset
 from clevr_prep.synthetic.render.renderer import render_scene
 from clevr_prep.synthetic.scenes.object_boxes import can_be_referred_to, mask_boxes, visible_targets
 from snmn.common.vocabulary import MODULES, decode

@@ -6,18 +6,19 @@ from typing import Any
 
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError, check_resumable
-from snmn.training.run_settings import settings_of
-from snmn.training.score_history import saved_scores
+from snmn.common.paths import visible_files
+from snmn.training.resuming.run_identity import saved_identity
+from snmn.training.resuming.score_history import saved_scores
 
 
 def newest_checkpoint(folder: Path | None) -> Path | None:
     """The checkpoint of a folder that was written last; none is read. None without any."""
-    found = folder.glob("*.ckpt") if folder else ()
+    found = visible_files(folder, "*.ckpt") if folder else ()
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def newest_resumable(
-    folder: Path, *, updates: int, interval: int, settings: Mapping[str, Any] | None = None
+    folder: Path, *, updates: int, interval: int, identity: Mapping[str, Any] | None = None
 ) -> tuple[Path, dict] | None:
     """The checkpoint of most steps that a run can go on from as if unbroken, and its content.
 
@@ -28,16 +29,16 @@ def newest_resumable(
         folder: of the run.
         updates: of an iteration.
         interval: iterations between validations.
-        settings: of the run (`run_settings`), to pass over the checkpoints of others.
+        identity: of the run (`run_identity`), to pass over the checkpoints of others.
     """
     best, most = None, -1
-    for path in sorted(folder.glob("*.ckpt")):
+    for path in visible_files(folder, "*.ckpt"):
         try:
             checkpoint = read_checkpoint(path)
             check_resumable(path, checkpoint)
         except CheckpointError:
             continue
-        if settings is not None and settings_of(checkpoint) != settings:
+        if identity is not None and saved_identity(checkpoint) != identity:
             continue
         done = checkpoint["global_step"]
         due = range(interval, done // updates + 1, interval)

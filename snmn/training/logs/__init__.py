@@ -1,0 +1,1 @@
+"""What training tells its user and loggers: metrics, curves, progress."""

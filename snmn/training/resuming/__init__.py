@@ -1,0 +1,1 @@
+"""Checkpoints of a run as they are written, found again and gone on from."""
