@@ -9,7 +9,7 @@ from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as build_layouts
 from clevr_prep.synthetic.language.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
-from snmn.data.feature_store import FeatureWriter
+from snmn.data.feature_writer import FeatureWriter
 from tests.helpers.tiny_dataset import ATTRIBUTES
 
 
