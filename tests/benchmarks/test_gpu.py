@@ -65,6 +65,8 @@ def test_padding_to_a_few_lengths_changes_no_number():
     expected = model(question, length, features)
     wide = model(padded(question), length, features)
     for name, value in vars(expected).items():
+        if name == "module_names":
+            continue
         actual = getattr(wide, name)
         if name in ("question_attention", "reconstruction_logits"):
             actual = actual.narrow(2 if name == "question_attention" else 1, 0, 19)

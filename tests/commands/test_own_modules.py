@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 import train
-from config import ConfigError, check_training, load_config
+from config import check_training, load_config
 from snmn import predict
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.errors import Interrupted
 from snmn.common.vocabulary import MODULES
+from snmn.storage.typed_settings import ConfigError
 from snmn.training.lightning_module import SNMNTraining
 from tests.commands.test_testing import test_command
 from tests.helpers.paths import ROOT
