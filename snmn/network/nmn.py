@@ -140,10 +140,10 @@ class StackNMN(nn.Module):
     def forward(self, control: Tensor, module_probs: Tensor, knowledge: KnowledgeBase) -> Execution:
         """Run control [N,T,C] with module_probs [N,T,M] on the knowledge base."""
         N, P = len(control), knowledge.cells.shape[1]
-        stacks, tops, weights = [], [], []
+        weights = []
         # The stack is written to T times: in full precision, also where the rest is not.
         with torch.autocast(control.device.type, enabled=False):
-            stack = self.pointer.empty(N, P, knowledge.dtype)
+            stacks = [self.pointer.empty(N, P, knowledge.dtype)]
             control, module_probs = control.to(knowledge.dtype), module_probs.to(knowledge.dtype)
             ahead = {
                 name: module(knowledge, control)
@@ -160,19 +160,16 @@ class StackNMN(nn.Module):
             )
             for step_control, probs, *maps in steps:
                 step = _Step(knowledge, step_control, dict(zip(ahead, maps, strict=True)))
-                tops.append([stack.read(place) for place in stack.places])
-                weights.append(self._weights(probs, stack.pointer))
-                effects = [
-                    self._effect(name, stack, tops[-1], step) for name in self.neural_modules
-                ]
-                maps, pointer = average(effects, weights[-1], stack.maps)
-                stack = self.pointer.stack(maps, self.pointer.sharpen(pointer))
-                stacks.append(stack)
-            memory = self._memory(knowledge, control, torch.stack(weights, dim=1), tops)
+                weights.append(self._weights(probs, stacks[-1].pointer))
+                effects = [self._effect(name, stacks[-1], step) for name in self.neural_modules]
+                maps, pointer = average(effects, weights[-1], stacks[-1].maps)
+                stacks.append(self.pointer.stack(maps, self.pointer.sharpen(pointer)))
+            memory = self._memory(knowledge, control, torch.stack(weights, dim=1), stacks[:-1])
+            after = stacks[1:]
             return Execution(
-                stack=torch.stack([stack.maps for stack in stacks], dim=1),
-                pointer=torch.stack([stack.pointer for stack in stacks], dim=1),
-                attention=torch.stack([stack.read(stack.pointer) for stack in stacks], dim=1),
+                stack=torch.stack([stack.maps for stack in after], dim=1),
+                pointer=torch.stack([stack.pointer for stack in after], dim=1),
+                attention=torch.stack([stack.tops[0] for stack in after], dim=1),
                 memory=memory,
             )
 
@@ -190,16 +187,15 @@ class StackNMN(nn.Module):
         weights = weights + missing * self.is_no_op
         return weights / weights.sum(dim=1, keepdim=True)
 
-    def _effect(self, name: str, stack: Stack, tops: list[Tensor], step: "_Step") -> Effect:
-        """What a module does to the stack at a step, ``tops`` being the maps that it may pop."""
+    def _effect(self, name: str, stack: Stack, step: "_Step") -> Effect:
+        """What a module does to the stack at a step."""
         module = self.neural_modules[name]
         if module.runs:
             first, *others = module.runs
-            effect = self._effect(first, stack, tops, step)
+            effect = self._effect(first, stack, step)
             for other in others:
                 between = self.pointer.stack(effect.on(stack.maps), effect.pointer)
-                tops = [between.read(place) for place in between.places]
-                effect = effect.then(self._effect(other, between, tops, step))
+                effect = effect.then(self._effect(other, between, step))
             return effect
         if isinstance(module, AnswerModule) and module.keep_stack:
             return Effect(stack.pointer)
@@ -209,21 +205,22 @@ class StackNMN(nn.Module):
         if name in step.ahead:
             pushed = step.ahead[name]
         elif isinstance(module, AnswerModule):
-            pushed = torch.zeros_like(tops[0])
+            pushed = torch.zeros_like(stack.tops[0])
         else:
-            popped = [a[:, None] for a in reversed(tops[: module.inputs])]
+            popped = [a[:, None] for a in reversed(stack.tops[: module.inputs])]
             pushed = module(step.knowledge, step.control, *popped)[:, 0]
         return Effect(pointer, [pointer], [pushed])
 
     def _memory(
-        self, knowledge: KnowledgeBase, control: Tensor, weights: Tensor, tops: list[list[Tensor]]
+        self, knowledge: KnowledgeBase, control: Tensor, weights: Tensor, stacks: list[Stack]
     ) -> Tensor:
         """The memory [N,D] after all steps; no map ever depends on it.
 
         NoOp keeps memory, answer modules renew it, all others set it to zero. Takes control
-        [N,T,C], module weights [N,T,M] and the maps of each step that modules may pop.
+        [N,T,C], module weights [N,T,M] and the stack that each step began with.
         """
-        maps = [torch.stack(steps, dim=1) for steps in zip(*tops, strict=True)]  # [N,T,P] each
+        tops = zip(*(stack.tops for stack in stacks), strict=True)
+        maps = [torch.stack(steps, dim=1) for steps in tops]  # [N,T,P] each
         share = dict(zip(self.neural_modules, weights.split(1, dim=2), strict=True))  # [N,T,1]
         new, of_memory, kept = [], [], [share["_NoOp"]]
         for name, module in self.answer_modules.items():

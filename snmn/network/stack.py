@@ -8,6 +8,7 @@ Difference from the two earlier codebases: shifts are products with an [L,L] mat
 stack length works, including 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,13 +20,14 @@ from torch import Tensor, nn
 class Stack:
     """Maps [N,L,P], and places [N,L] relative to the pointer.
 
-    above is the place that a push writes to; places[k] is k places below the pointer, and places[0]
-    the pointer itself.
+    above is the place that a push writes to; places[k] is k places below the pointer, places[0] the
+    pointer itself. tops[k] [N,P] is the map at places[k], sum_l places[k]_l maps_l.
     """
 
     maps: Tensor
     above: Tensor
     places: list[Tensor]
+    tops: Sequence[Tensor]
 
     @property
     def pointer(self) -> Tensor:
@@ -35,10 +37,6 @@ class Stack:
     def place(self, up: int) -> Tensor:
         """The place [N,L] that lies ``up`` (at most 1) above the pointer."""
         return self.above if up == 1 else self.places[-up]
-
-    def read(self, place: Tensor) -> Tensor:
-        """The map [N,P] at a place [N,L]: sum_l place_l maps_l."""
-        return torch.bmm(place[:, None], self.maps).squeeze(1)
 
 
 @dataclass
@@ -124,11 +122,12 @@ class StackPointer(nn.Module):
         return self.stack(maps, pointer.to(dtype))
 
     def stack(self, maps: Tensor, pointer: Tensor) -> Stack:
-        """Maps [N,L,P] with a pointer [N,L], and the places about it."""
+        """Maps [N,L,P] with a pointer [N,L], the places about it, and what lies there."""
         places = [pointer]
         while len(places) < self.depth:
             places.append(places[-1] @ self.shift_down)
-        return Stack(maps, pointer @ self.shift_up, places)
+        tops = torch.bmm(torch.stack(places, dim=1), maps).unbind(1)
+        return Stack(maps, pointer @ self.shift_up, places, tops)
 
     def sharpen(self, pointer: Tensor) -> Tensor:
         """Make a mixed pointer decided again: [N,L] -> [N,L]."""
