@@ -44,7 +44,7 @@ trained: prepare
 summary: trained
 	$(BIN)/python test.py configs/quickstart.yaml $(RUN)/last.ckpt
 
-# A little of every room, in about two minutes.
+# A little of every room, in a few minutes.
 fast: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow"
 

@@ -52,6 +52,7 @@ def outputs(model, name="answer_logits"):
         return getattr(model.eval()(question, length, torch.rand(2, 3, 4, 5)), name)
 
 
+@pytest.mark.slow
 def test_genuine_checkpoints_are_converted_whatever_they_are_called(genuine, tmp_path):
     with pytest.raises(Exception, match="ModelCheckpoint"):
         torch.load(genuine["plain new.ckpt"], weights_only=True)

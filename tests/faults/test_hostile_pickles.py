@@ -102,6 +102,7 @@ def test_a_good_file_of_the_same_making_is_read(tmp_path):
     assert read_torch_file(path).tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_hogs_are_refused_in_little_memory(tmp_path, reliability):
     row = reliability(
         "Hostile pickle",

@@ -45,6 +45,7 @@ def unbroken(tiny):
     return {steps: run_training(tiny, f"unbroken-{steps}", steps) for steps in (4, 6)}
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_kills(tiny, unbroken):
     folder = tiny[0] / "runs" / "killed"
 
@@ -93,6 +94,7 @@ def test_what_is_finished_is_not_done_again(tiny, capsys):
     assert "has all 4 steps" in capsys.readouterr().out and last.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_another_number_of_steps_is_another_run(tiny, unbroken, capsys):
     last = run_training(tiny, "changed", 4, "--resume", "auto") / "last.ckpt"
     for steps in (6, 4):
