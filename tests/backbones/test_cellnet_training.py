@@ -346,6 +346,7 @@ def test_missing_data_and_weights_are_named(dataset, tmp_path, capsys):
     assert "no.pt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_images_that_do_not_fit_their_scenes_are_named(dataset, tmp_path, capsys, workers):
     def said() -> str:

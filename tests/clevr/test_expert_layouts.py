@@ -149,6 +149,7 @@ def test_script_takes_referring_expressions(tmp_path):
     assert "val: wrote" in run(tmp_path, "--data-dir", tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_script_says_which_kind_of_splits_there_are(tmp_path):
     write_questions(tmp_path, "val", [])
     failed = run(tmp_path, "--loc", "--data-dir", tmp_path)

@@ -106,6 +106,7 @@ def test_testing_the_last_checkpoint_gives_what_validation_gave(tiny, trained, c
     assert {path.name for path in results.iterdir()} == set(splits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_losses_of_a_run_are_those_of_its_configuration(trained, experiment):
     task, kind = experiment.split("_", maxsplit=1)

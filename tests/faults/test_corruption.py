@@ -140,6 +140,7 @@ def same(found, expected) -> bool:
     return type(found) is type(expected) and found == expected
 
 
+@pytest.mark.slow
 @OFTEN
 def test_a_changed_byte_is_refused_or_means_nothing(kind, tmp_path, reliability):
     row = reliability(

@@ -87,6 +87,7 @@ def test_settings_load_to_what_they_say_or_are_refused_by_name(path, values):
     assert again == config
 
 
+@pytest.mark.slow
 @quick
 @given(key=st.text(st.characters(categories=["Lu", "Nd"]) | st.just("_"), min_size=1, max_size=12))
 def test_unknown_settings_are_refused_with_the_nearest_known_one(path, key):

@@ -1,6 +1,7 @@
 """The stack under any sequence of modules: a distribution, finite, and no under- or overflow."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,7 @@ def runs(name, height, length):
     return height >= takes and after <= length - 1
 
 
+@pytest.mark.slow
 @quick
 @given(
     logits=st.lists(
@@ -133,6 +135,7 @@ def test_masks_forbid_exactly_the_under_and_overflows(sequence, length):
             assert weights[index].argmax().item() == runner and weights[index].max() == 1
 
 
+@pytest.mark.slow
 @quick
 @given(sequence=SEQUENCES, length=LENGTHS)
 def test_impossible_modules_leave_everything_as_it_is(sequence, length):
@@ -147,6 +150,7 @@ def test_impossible_modules_leave_everything_as_it_is(sequence, length):
         assert torch.equal(value, vars(done)[name]), name
 
 
+@pytest.mark.slow
 @quicker
 @given(seed=st.integers(0, 10**6), swap=st.booleans())
 def test_layouts_of_any_program_run_without_underflow(seed, swap):

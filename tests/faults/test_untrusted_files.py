@@ -156,6 +156,7 @@ def odd_checkpoints(good):
     yield {}
 
 
+@pytest.mark.slow
 def test_checkpoints_of_odd_values_build_nothing(tiny, told, tmp_path):
     root, overrides = tiny
     good = torch.load(root / "models" / "vqa_gt_layout.ckpt", weights_only=True)
@@ -168,6 +169,7 @@ def test_checkpoints_of_odd_values_build_nothing(tiny, told, tmp_path):
     assert "no state of a training run" in told(lambda: entries["train.py --resume"](str(path)))
 
 
+@pytest.mark.slow
 def test_a_hostile_model_does_not_keep_the_others_from_answering(tiny, tmp_path):
     root, _ = tiny
     marker, folder = tmp_path / "ran", tmp_path / "models"
@@ -239,6 +241,7 @@ def hostile_imdbs(good: Path, folder: Path, secret: Path):
     yield column("filenames", lambda file, name, old: file.create_dataset(name, data=names))
 
 
+@pytest.mark.slow
 def test_hostile_imdbs_are_refused(tiny, told, tmp_path, reliability):
     row = reliability(
         "Hostile imdb",
@@ -268,6 +271,7 @@ def test_hostile_imdbs_are_refused(tiny, told, tmp_path, reliability):
                 assert not marker.exists() and not new.exists()
 
 
+@pytest.mark.slow
 def test_hostile_features_are_refused(tiny, told, tmp_path, reliability):
     row = reliability(
         "Hostile features", caused="object arrays, huge headers", sees="one sentence, the file"

@@ -246,6 +246,7 @@ def test_settings_come_from_the_environment(tmp_path):
         Settings.from_environment({"SNMN_CHECKPOINTS": str(tmp_path / "absent")})
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_right_about_the_samples():
     """Most suggested questions of the bundled samples get their true answer."""
     with TestClient(create_app(Settings())) as client:

@@ -109,6 +109,7 @@ def until(client, state):
     return model
 
 
+@pytest.mark.slow
 def test_a_published_model_is_downloaded_when_asked_for(web, tmp_path):
     address, folder = web
     write_models(folder, ["vqa_scratch"])

@@ -244,6 +244,7 @@ def test_a_client_that_leaves_in_the_middle_is_no_error(models, reliability):
         assert sent[0]["status"] == 400
 
 
+@pytest.mark.slow
 def test_more_than_may_wait_are_refused(models, reliability):
     row = reliability(
         "Demo: more questions than may wait",
