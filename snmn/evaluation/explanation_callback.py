@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
-from snmn.common.boxes import IOU_THRESHOLD, box_iou
 from snmn.common.vocabulary import ANSWERS
 from snmn.data.batch import Batch
 from snmn.evaluation.discrete_layouts import discrete_layout
@@ -18,6 +18,7 @@ from snmn.evaluation.explanation_measures import (
     attended_objects,
 )
 from snmn.figures.trace import Trace, trace
+from snmn.figures.verdicts import verdicts
 from snmn.network.model import SNMNOutput
 
 # Of an image's file name, a question_index and a grid (H, W).
@@ -65,7 +66,7 @@ class Explainer(pl.Callback):
         output, explanation = outputs["output"], self.explanations[batch.task]
         grid = tuple(output.image_attention.shape[2:])
         boxes = pl_module.predicted_boxes(batch, output) if batch.task == "loc" else None
-        by_layout = _discretely(pl_module, batch, output)
+        by_layout = _discretely(pl_module, batch, output, boxes)
         masks: dict[str, dict[int, np.ndarray]] = {ATTENDED: {}, ELSEWHERE: {}, OTHERS: {}}
         for n in range(len(batch)):
             row = int(batch.question_index[n])
@@ -134,33 +135,22 @@ def _verdicts(
 
 @torch.no_grad()
 def _discretely(
-    module: Any, batch: Batch, output: SNMNOutput
+    module: Any, batch: Batch, output: SNMNOutput, boxes: Tensor | None
 ) -> tuple[list[bool], list[bool | None], list[bool | None]]:
     """Of each question, with its layout made discrete: whether the prediction is the same as the
     mixture's, whether it is right, and whether the mixture's is; None where nobody knows.
     """
     with discrete_layout(module.model):
         again = module.model(batch.question, batch.length, batch.image_features)
-    if batch.task == "loc":
-        found, before = (out.cell_scores.argmax(dim=1) for out in (again, output))
-        truth = [
-            None if batch.box is None else box_iou(module.predicted_boxes(batch, out), batch.box)
-            for out in (again, output)
-        ]
-        right = [None if iou is None else iou >= IOU_THRESHOLD for iou in truth]
-        known = None if batch.box is None else ~batch.box.isnan().any(dim=1)
-    else:
-        found, before = (out.answer_logits.argmax(dim=1) for out in (again, output))
-        right = [None if batch.answer is None else p == batch.answer for p in (found, before)]
-        known = None if batch.answer is None else batch.answer >= 0
-    nobody = [None] * len(batch)
-    columns = [
-        nobody
-        if known is None
-        else [bool(r) if k else None for r, k in zip(column.tolist(), known.tolist(), strict=True)]
-        for column in right
-    ]
-    return (found == before).tolist(), *columns
+    others = module.predicted_boxes(batch, again) if batch.task == "loc" else None
+    same = _predicted(batch, again) == _predicted(batch, output)
+    return same.tolist(), verdicts(batch, again, others), verdicts(batch, output, boxes)
+
+
+def _predicted(batch: Batch, output: SNMNOutput) -> Tensor:
+    """The answer or the best cell of each question, [N]."""
+    scores = output.cell_scores if batch.task == "loc" else output.answer_logits
+    return scores.argmax(dim=1)
 
 
 def last_maps(traced: Trace, answering: Mapping[str, int] = DESCRIBES) -> list[np.ndarray]:
@@ -193,6 +183,4 @@ def _changes(
     kept = torch.from_numpy(~np.stack(list(masks.values()))).view(-1, *grid, 1)
     features = batch.image_features[rows // each] * kept.to(batch.image_features)
     again = module.model(batch.question[rows], batch.length[rows], features)
-    name = "cell_scores" if batch.task == "loc" else "answer_logits"
-    before, after = getattr(output, name)[rows], getattr(again, name)
-    return (before.argmax(dim=1) != after.argmax(dim=1)).tolist()
+    return (_predicted(batch, output)[rows] != _predicted(batch, again)).tolist()

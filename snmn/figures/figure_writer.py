@@ -9,13 +9,13 @@ from typing import Any
 import pytorch_lightning as pl
 from PIL import Image
 
-from snmn.common.boxes import IOU_THRESHOLD, box_iou
 from snmn.common.paths import name_but_suffix
 from snmn.common.vocabulary import ANSWERS
 from snmn.data.batch import Batch
 from snmn.data.imdb import Imdb
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Trace, trace
+from snmn.figures.verdicts import verdicts
 from snmn.network.model import SNMNOutput
 from snmn.storage.image_files import open_image
 
@@ -78,9 +78,9 @@ class FigureWriter(pl.Callback):
         imdb = trainer.datamodule.questions("test")[batch.task]
         output = outputs["output"]
         boxes = pl_module.predicted_boxes(batch, output) if batch.task == "loc" else None
-        verdicts = _verdicts(batch, output, boxes)
-        self._tested.setdefault(batch.task, set()).update(verdicts)
-        for n, verdict in enumerate(verdicts):
+        found = verdicts(batch, output, boxes)
+        self._tested.setdefault(batch.task, set()).update(found)
+        for n, verdict in enumerate(found):
             subfolder, most = self.plan.wanted(verdict)
             folder = self.folders[batch.task] / subfolder
             if self.drawn.get(folder, 0) >= most:
@@ -98,9 +98,9 @@ class FigureWriter(pl.Callback):
         lines = [f"figures: {count} in {folder}" for folder, count in sorted(self.drawn.items())]
         if not self.plan.separate:
             return lines
-        for task, verdicts in self._tested.items():
+        for task, found in self._tested.items():
             folder = self.folders[task]
-            if verdicts == {None}:
+            if found == {None}:
                 lines.append(
                     f"figures: none in {folder}, as nobody knows the truth of this split, which "
                     "would tell correct ones from incorrect ones; without --separate "
@@ -109,7 +109,7 @@ class FigureWriter(pl.Callback):
                 continue
             for verdict in (True, False):
                 name, most = self.plan.wanted(verdict)
-                if most and verdict not in verdicts:
+                if most and verdict not in found:
                     lines.append(f"figures: none in {folder / name}, as no prediction was {name}")
         return lines
 
@@ -152,16 +152,3 @@ class FigureWriter(pl.Callback):
                 f"no image {path} to draw on: {key} names the dataset, and "
                 "TEST.VIS_SHOW_IMG False draws attention alone"
             ) from None
-
-
-def _verdicts(batch: Batch, output: SNMNOutput, boxes) -> list[bool | None]:
-    """Whether each prediction is right, None where nobody knows."""
-    if batch.task == "vqa":
-        if batch.answer is None:
-            return [None] * len(batch)
-        right, known = output.answer_logits.argmax(dim=1) == batch.answer, batch.answer >= 0
-    else:
-        if batch.box is None:
-            return [None] * len(batch)
-        right, known = box_iou(boxes, batch.box) >= IOU_THRESHOLD, batch.box_cell >= 0
-    return [bool(r) if k else None for r, k in zip(right, known, strict=True)]
