@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snmn.network.intervention import Intervention
 from snmn.network.question_encoder import EncodedQuestion
 from snmn.network.shared_operand import SharedOperand
 
@@ -23,12 +24,14 @@ from snmn.network.shared_operand import SharedOperand
 class Control:
     """The controller's decisions for all steps.
 
-    module_logits, module_probs [N,T,M] (before any validity mask); question_attention [N,T,S];
-    control [N,T,C] the textual parameters c_t that the modules take.
+    module_logits, module_probs [N,T,M] (before any validity mask); word_logits,
+    question_attention [N,T,S]; control [N,T,C] the textual parameters c_t that the modules take.
+    Logits are the controller's own; an `Intervention` changes what follows from them.
     """
 
     module_logits: Tensor
     module_probs: Tensor
+    word_logits: Tensor
     question_attention: Tensor
     control: Tensor
 
@@ -76,32 +79,38 @@ class Controller(nn.Module):
                 nn.Linear(lstm_dim, num_modules, bias=mlp_module_weights_bias),
             )
 
-    def forward(self, question: EncodedQuestion) -> Control:
+    def forward(
+        self, question: EncodedQuestion, intervention: Intervention | None = None
+    ) -> Control:
         """Run all T steps for a batch of encoded questions."""
+        given = intervention or Intervention()
         step_questions = self.step_question(question.summary)  # q_t of all steps, side by side
         step_questions = step_questions.unflatten(1, (self.num_steps, -1))  # [N,T,D]
         states = SharedOperand(question.states)
         values = SharedOperand(question.embeddings) if self.use_word_embed else states
         control = self.initial_control.expand(len(question.summary), -1)  # c_0
-        summaries, attentions, controls = [], [], []
-        for step_question in step_questions.unbind(1):
+        summaries, logits, attentions, controls = [], [], [], []
+        for step, step_question in enumerate(step_questions.unbind(1)):
             summary = self.question_and_control(torch.cat([step_question, control], dim=1))  # cq_t
-            attention = self._attend(summary, states, question.mask)
+            word_logits = self._word_logits(summary, states, question.mask)
+            attention = given.question_attention(step, torch.softmax(word_logits, dim=1))
             control = values.mixtures(attention[:, None]).squeeze(1)  # c_t, equation 4
             summaries.append(summary)
+            logits.append(word_logits)
             attentions.append(attention)
             controls.append(control)
 
         module_logits = self.module_score(torch.stack(summaries, dim=1))  # [N,T,M]
         return Control(
             module_logits=module_logits,
-            module_probs=self._module_probs(module_logits),
+            module_probs=given.module_probs(self._module_probs(module_logits)),
+            word_logits=torch.stack(logits, dim=1),
             question_attention=torch.stack(attentions, dim=1),
             control=torch.stack(controls, dim=1),
         )
 
-    def _attend(self, summary: Tensor, states: SharedOperand, mask: Tensor) -> Tensor:
-        """Word attention [N,S] of one step from cq_t [N,D] (equation 3).
+    def _word_logits(self, summary: Tensor, states: SharedOperand, mask: Tensor) -> Tensor:
+        """Logits [N,S] of one step's word attention from cq_t [N,D] (equation 3).
 
         Over the true words; without normalize_attention (NORMALIZE_ATT) over padding as well.
         """
@@ -110,7 +119,7 @@ class Controller(nn.Module):
         logits = states.products(query[:, None]).squeeze(1) + self.word_score.bias
         if self.normalize_attention:
             logits = logits.masked_fill(~mask, -torch.inf)
-        return torch.softmax(logits, dim=1)
+        return logits
 
     def _module_probs(self, logits: Tensor) -> Tensor:
         """Module probabilities [N,T,M] (equation 2)."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 from snmn.network.controller import Controller
 from snmn.network.heads import AnswerHead, BoxOffsets, CellScores, offsets_at
+from snmn.network.intervention import Intervention
 from snmn.network.knowledge_base import KnowledgeBaseEncoder
 from snmn.network.modules import NeuralModule
 from snmn.network.nmn import StackNMN
@@ -44,6 +45,7 @@ class SNMNOutput:
       best-scoring cell, or None without localisation heads. Offsets are in units of the grid.
     - reconstruction_logits [N,S,words], or None when the reconstruction loss is off
     - module_names [M]: the modules in the order of module_logits
+    - word_logits [N,T,S]: the controller's own scores of the words, whatever was attended instead
     """
 
     answer_logits: Tensor | None
@@ -59,6 +61,7 @@ class SNMNOutput:
     box_offset: Tensor | None = None
     reconstruction_logits: Tensor | None = None
     module_names: tuple[str, ...] = MODULES
+    word_logits: Tensor | None = None
 
 
 class SNMN(nn.Module):
@@ -87,14 +90,23 @@ class SNMN(nn.Module):
         self.box_offsets = box_offsets
         self.reconstruction = reconstruction
 
-    def forward(self, question: Tensor, length: Tensor, image_features: Tensor) -> SNMNOutput:
-        """Answer word indices question [N,S] of length [N] about image_features [I,H,W,D]."""
+    def forward(
+        self,
+        question: Tensor,
+        length: Tensor,
+        image_features: Tensor,
+        intervention: Intervention | None = None,
+    ) -> SNMNOutput:
+        """Answer word indices question [N,S] of length [N] about image_features [I,H,W,D].
+
+        An intervention sets some of the decisions from outside.
+        """
         N = question.shape[0]
         H, W = image_features.shape[1:3]
         encoded = self.question_encoder(question, length)
-        control = self.controller(encoded)
+        control = self.controller(encoded, intervention)
         knowledge = self.knowledge_base(image_features, N)
-        run = self.nmn(control.control, control.module_probs, knowledge)
+        run = self.nmn(control.control, control.module_probs, knowledge, intervention)
         output = SNMNOutput(
             answer_logits=None,
             module_logits=control.module_logits,
@@ -105,6 +117,7 @@ class SNMN(nn.Module):
             image_attention=run.attention.unflatten(-1, (H, W)),
             memory=run.memory,
             module_names=self.module_names,
+            word_logits=control.word_logits,
         )
         if self.answer_head is not None:
             output.answer_logits = self.answer_head(encoded.summary, run.memory)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from snmn.common.vocabulary import MODULES
+from snmn.network.intervention import Intervention
 from snmn.network.knowledge_base import KnowledgeBase
 from snmn.network.modules import (
     And,
@@ -137,8 +138,15 @@ class StackNMN(nn.Module):
         ]
         return torch.stack(columns, dim=1).float()
 
-    def forward(self, control: Tensor, module_probs: Tensor, knowledge: KnowledgeBase) -> Execution:
+    def forward(
+        self,
+        control: Tensor,
+        module_probs: Tensor,
+        knowledge: KnowledgeBase,
+        intervention: Intervention | None = None,
+    ) -> Execution:
         """Run control [N,T,C] with module_probs [N,T,M] on the knowledge base."""
+        given = intervention or Intervention()
         N, P = len(control), knowledge.cells.shape[1]
         weights = []
         # The stack is written to T times: in full precision, also where the rest is not.
@@ -158,12 +166,13 @@ class StackNMN(nn.Module):
                 *(maps.unbind(1) for maps in ahead.values()),
                 strict=True,
             )
-            for step_control, probs, *maps in steps:
+            for number, (step_control, probs, *maps) in enumerate(steps):
                 step = _Step(knowledge, step_control, dict(zip(ahead, maps, strict=True)))
                 weights.append(self._weights(probs, stacks[-1].pointer))
                 effects = [self._effect(name, stacks[-1], step) for name in self.neural_modules]
                 maps, pointer = average(effects, weights[-1], stacks[-1].maps)
-                stacks.append(self.pointer.stack(maps, self.pointer.sharpen(pointer)))
+                pointer = self.pointer.sharpen(pointer)
+                stacks.append(self.pointer.stack(given.maps(number, maps, pointer), pointer))
             memory = self._memory(knowledge, control, torch.stack(weights, dim=1), stacks[:-1])
             after = stacks[1:]
             return Execution(
