@@ -20,11 +20,13 @@ class Intervention:
     - words [N,T,S]: weights of the words, which sum to 1; zeros alone where the controller attends
     - image_attention [N,T,P]: the map at the pointer after a step, as logits over P = H * W cells;
       NaN where the modules' own stays
+    - steps: how many steps run, where all that follow do nothing; None for all T
     """
 
     layout: Tensor | None = None
     words: Tensor | None = None
     image_attention: Tensor | None = None
+    steps: int | None = None
 
     def module_probs(self, own: Tensor) -> Tensor:
         """The module probabilities [N,T,M] that run, from the controller's own."""

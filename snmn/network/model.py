@@ -106,7 +106,10 @@ class SNMN(nn.Module):
         encoded = self.question_encoder(question, length)
         control = self.controller(encoded, intervention)
         knowledge = self.knowledge_base(image_features, N)
-        run = self.nmn(control.control, control.module_probs, knowledge, intervention)
+        steps = intervention.steps if intervention else None
+        run = self.nmn(
+            control.control[:, :steps], control.module_probs[:, :steps], knowledge, intervention
+        )
         output = SNMNOutput(
             answer_logits=None,
             module_logits=control.module_logits,
