@@ -86,12 +86,16 @@ class Controller(nn.Module):
         given = intervention or Intervention()
         step_questions = self.step_question(question.summary)  # q_t of all steps, side by side
         step_questions = step_questions.unflatten(1, (self.num_steps, -1))  # [N,T,D]
+        # W [q_t; c_(t-1)] in two parts, of which only the second waits for the step before.
+        weight, bias = self.question_and_control.weight, self.question_and_control.bias
+        question_weight, control_weight = weight.tensor_split([len(weight)], dim=1)
+        of_questions = F.linear(step_questions, question_weight, bias)  # [N,T,D]
         states = SharedOperand(question.states)
         values = SharedOperand(question.embeddings) if self.use_word_embed else states
         control = self.initial_control.expand(len(question.summary), -1)  # c_0
         summaries, logits, attentions, controls = [], [], [], []
-        for step, step_question in enumerate(step_questions.unbind(1)):
-            summary = self.question_and_control(torch.cat([step_question, control], dim=1))  # cq_t
+        for step, of_question in enumerate(of_questions.unbind(1)):
+            summary = of_question + F.linear(control, control_weight)  # cq_t
             word_logits = self._word_logits(summary, states, question.mask)
             attention = given.question_attention(step, torch.softmax(word_logits, dim=1))
             control = values.mixtures(attention[:, None]).squeeze(1)  # c_t, equation 4

@@ -53,6 +53,7 @@ class KnowledgeBase:
         self.cells, self.questions_per_image = cells, questions_per_image
         self.dtype = torch.promote_types(cells.dtype, torch.float32)
         self._cells, self._squares = SharedOperand(cells), SharedOperand(cells.square())
+        self._pooled: list[tuple[Tensor, Tensor]] = []  # Maps, and what is under them.
 
     def score(self, query: Tensor, layer: nn.Linear) -> Tensor:
         """Score each cell by layer(norm(cell * query)): queries [N,K,D] -> scores [N,K,P].
@@ -68,8 +69,16 @@ class KnowledgeBase:
         return products * squared_norm.clamp_min(NORM_FLOOR).rsqrt() + layer.bias[:, None]
 
     def pool(self, attention: Tensor) -> Tensor:
-        """Average the cells under softmax-normalised attention logits: [N,K,P] -> [N,K,D]."""
-        return self._for_images(self._cells.mixtures, torch.softmax(attention, dim=-1))
+        """Average the cells under softmax-normalised attention logits: [N,K,P] -> [N,K,D].
+
+        Several modules may ask for the same map: it is averaged once.
+        """
+        for known, pooled in self._pooled:
+            if known is attention:
+                return pooled
+        pooled = self._for_images(self._cells.mixtures, torch.softmax(attention, dim=-1))
+        self._pooled.append((attention, pooled))
+        return pooled
 
     def _for_images(self, product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """A product with the cells of each question's image, given and returned by question.

@@ -12,6 +12,7 @@ modules does nothing (``LEAST_VALID``), where the original divides by nearly zer
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ from snmn.network.modules import (
     Scene,
     Transform,
 )
+from snmn.network.shared_operand import SharedOperand
 from snmn.network.stack import Effect, Stack, StackPointer, average
 
 # When modules are validated and those that are possible have less weight than this, NoOp gets the
@@ -148,10 +150,11 @@ class StackNMN(nn.Module):
         """Run control [N,T,C] with module_probs [N,T,M] on the knowledge base."""
         given = intervention or Intervention()
         N, P = len(control), knowledge.cells.shape[1]
-        weights = []
+        weights, states = [], []
         # The stack is written to T times: in full precision, also where the rest is not.
         with torch.autocast(control.device.type, enabled=False):
-            stacks = [self.pointer.empty(N, P, knowledge.dtype)]
+            maps, pointer = self.pointer.empty(N, P, knowledge.dtype)
+            stacks = [self.pointer.stack(maps, pointer)]
             control, module_probs = control.to(knowledge.dtype), module_probs.to(knowledge.dtype)
             ahead = {
                 name: module(knowledge, control)
@@ -163,22 +166,23 @@ class StackNMN(nn.Module):
             steps = zip(
                 control.split(1, dim=1),
                 module_probs.unbind(1),
-                *(maps.unbind(1) for maps in ahead.values()),
+                *(found.unbind(1) for found in ahead.values()),
                 strict=True,
             )
-            for number, (step_control, probs, *maps) in enumerate(steps):
-                step = _Step(knowledge, step_control, dict(zip(ahead, maps, strict=True)))
-                weights.append(self._weights(probs, stacks[-1].pointer))
+            for number, (step_control, probs, *found) in enumerate(steps):
+                step = _Step(knowledge, step_control, dict(zip(ahead, found, strict=True)))
+                weights.append(self._weights(probs, pointer))
                 effects = [self._effect(name, stacks[-1], step) for name in self.neural_modules]
-                maps, pointer = average(effects, weights[-1], stacks[-1].maps)
+                maps, pointer = average(effects, weights[-1], maps)
                 pointer = self.pointer.sharpen(pointer)
-                stacks.append(self.pointer.stack(given.maps(number, maps, pointer), pointer))
+                maps = given.maps(number, maps, pointer)
+                stacks.append(self.pointer.stack(maps, pointer))
+                states.append(maps)
             memory = self._memory(knowledge, control, torch.stack(weights, dim=1), stacks[:-1])
-            after = stacks[1:]
             return Execution(
-                stack=torch.stack([stack.maps for stack in after], dim=1),
-                pointer=torch.stack([stack.pointer for stack in after], dim=1),
-                attention=torch.stack([stack.tops[0] for stack in after], dim=1),
+                stack=torch.stack(states, dim=1),
+                pointer=torch.stack([stack.pointer for stack in stacks[1:]], dim=1),
+                attention=torch.stack([stack.tops[0] for stack in stacks[1:]], dim=1),
                 memory=memory,
             )
 
@@ -203,7 +207,7 @@ class StackNMN(nn.Module):
             first, *others = module.runs
             effect = self._effect(first, stack, step)
             for other in others:
-                between = self.pointer.stack(effect.on(stack.maps), effect.pointer)
+                between = self.pointer.look(partial(effect.read, stack.read), effect.pointer)
                 effect = effect.then(self._effect(other, between, step))
             return effect
         if isinstance(module, AnswerModule) and module.keep_stack:
@@ -238,11 +242,10 @@ class StackNMN(nn.Module):
             new.append(share[name] * renewed)
             of_memory.append(columns)
             kept.append(share[name])
-        columns = torch.cat(of_memory).t()  # [D,K*D] for K answer modules
-        memory = control.new_zeros(len(control), self.memory_dim)
-        steps = zip(sum(new).unbind(1), torch.cat(kept, dim=2).unbind(1), strict=True)
-        for new, kept in steps:
-            renewed = (memory @ columns).unflatten(1, (-1, self.memory_dim))  # [N,K,D]
+        columns = SharedOperand(torch.cat(of_memory)[None])  # [1,K*D,D] for K answer modules
+        memory, *new = sum(new).unbind(1)  # Nothing is kept of the memory before the first step.
+        for new, kept in zip(new, torch.cat(kept, dim=2).unbind(1)[1:], strict=True):
+            renewed = columns.products(memory[None]).unflatten(2, (-1, self.memory_dim))[0]
             candidates = torch.cat([memory[:, None], renewed], dim=1)  # [N,1+K,D]
             memory = torch.baddbmm(new[:, None], kept[:, None], candidates).squeeze(1)
         return memory

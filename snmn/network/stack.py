@@ -8,8 +8,9 @@ Difference from the two earlier codebases: shifts are products with an [L,L] mat
 stack length works, including 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +19,14 @@ from torch import Tensor, nn
 
 @dataclass
 class Stack:
-    """Maps [N,L,P], and places [N,L] relative to the pointer.
+    """What modules see of the stack: places [N,L] relative to the pointer, and what lies there.
 
-    above is the place that a push writes to; places[k] is k places below the pointer, places[0] the
-    pointer itself. tops[k] [N,P] is the map at places[k], sum_l places[k]_l maps_l.
+    read gives the maps [N,K,P] at places [N,K,L]. above is the place that a push writes to;
+    places[k] is k places below the pointer, places[0] the pointer itself. tops[k] [N,P] is the map
+    at places[k], sum_l places[k]_l maps_l.
     """
 
-    maps: Tensor
+    read: Callable[[Tensor], Tensor]
     above: Tensor
     places: list[Tensor]
     tops: Sequence[Tensor]
@@ -53,13 +55,14 @@ class Effect:
     places: list[Tensor] = field(default_factory=list)
     maps: list[Tensor] = field(default_factory=list)
 
-    def on(self, maps: Tensor) -> Tensor:
-        """The maps [N,L,P] after it."""
-        if self.places:
-            maps = (1 - sum(self.places))[..., None] * maps
+    def read(self, before: Callable[[Tensor], Tensor], places: Tensor) -> Tensor:
+        """The maps [N,K,P] at places [N,K,L] after it; ``before`` reads those before it."""
+        if not self.places:
+            return before(places)
+        found = before(places * (1 - sum(self.places))[:, None])
         for place, written in zip(self.places, self.maps, strict=True):
-            maps = maps + place[..., None] * written[:, None]
-        return maps
+            found = found + (places @ place[..., None]) * written[:, None]
+        return found
 
     def then(self, later: "Effect") -> "Effect":
         """This effect and a later one as one: what is written over is kept no more."""
@@ -115,19 +118,23 @@ class StackPointer(nn.Module):
         self.register_buffer("shift_up", up, persistent=False)  # [L,L]
         self.register_buffer("shift_down", down, persistent=False)  # [L,L]
 
-    def empty(self, N: int, P: int, dtype: torch.dtype) -> Stack:
-        """A stack of zero maps, with the pointer at its lowest place."""
+    def empty(self, N: int, P: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Zero maps [N,L,P], and the pointer [N,L] at its lowest place."""
         maps = self.shift_up.new_zeros(N, self.length, P, dtype=dtype)
         pointer = F.one_hot(self.shift_up.new_zeros(N, dtype=torch.long), self.length)
-        return self.stack(maps, pointer.to(dtype))
+        return maps, pointer.to(dtype)
 
     def stack(self, maps: Tensor, pointer: Tensor) -> Stack:
-        """Maps [N,L,P] with a pointer [N,L], the places about it, and what lies there."""
+        """Maps [N,L,P] as modules see them with a pointer [N,L]."""
+        return self.look(partial(torch.bmm, mat2=maps), pointer)
+
+    def look(self, read: Callable[[Tensor], Tensor], pointer: Tensor) -> Stack:
+        """The places about a pointer [N,L], and what ``read`` finds there."""
         places = [pointer]
         while len(places) < self.depth:
             places.append(places[-1] @ self.shift_down)
-        tops = torch.bmm(torch.stack(places, dim=1), maps).unbind(1)
-        return Stack(maps, pointer @ self.shift_up, places, tops)
+        tops = read(torch.stack(places, dim=1)).unbind(1)
+        return Stack(read, pointer @ self.shift_up, places, tops)
 
     def sharpen(self, pointer: Tensor) -> Tensor:
         """Make a mixed pointer decided again: [N,L] -> [N,L]."""
