@@ -3,6 +3,7 @@
 Settings are environment variables, see `server.settings`.
 """
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from server.engine import Engine
 from server.errors import add_handlers
 from server.settings import Settings
 from server.uploads import BodyLimit
+from snmn.common.commands import sentence
+from snmn.common.errors import UserError
 
 _STATIC = Path(__file__).parent / "static"
 _POLICY = (
@@ -83,4 +86,12 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-app = create_app(Settings.from_environment())
+def _from_environment() -> FastAPI:
+    """The app that uvicorn runs; what its operator can put right ends that with one sentence."""
+    try:
+        return create_app(Settings.from_environment())
+    except (UserError, OSError) as error:
+        sys.exit(f"server.main: {sentence(error)}")
+
+
+app = _from_environment()

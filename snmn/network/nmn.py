@@ -243,8 +243,9 @@ class StackNMN(nn.Module):
             of_memory.append(columns)
             kept.append(share[name])
         columns = SharedOperand(torch.cat(of_memory)[None])  # [1,K*D,D] for K answer modules
-        memory, *new = sum(new).unbind(1)  # Nothing is kept of the memory before the first step.
-        for new, kept in zip(new, torch.cat(kept, dim=2).unbind(1)[1:], strict=True):
+        memory, *later = sum(new).unbind(1)  # Before the first step there is no memory to keep.
+        shares = torch.cat(kept, dim=2).unbind(1)[1:]  # [N,1+K] each
+        for new, kept in zip(later, shares, strict=True):
             renewed = columns.products(memory[None]).unflatten(2, (-1, self.memory_dim))[0]
             candidates = torch.cat([memory[:, None], renewed], dim=1)  # [N,1+K,D]
             memory = torch.baddbmm(new[:, None], kept[:, None], candidates).squeeze(1)

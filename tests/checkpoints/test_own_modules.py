@@ -11,36 +11,7 @@ from snmn.checkpoints.checks import CheckpointError, check_model
 from snmn.common.vocabulary import MODULES
 from snmn.export import export
 from snmn.network.model import build_model
-
-SIZES = {
-    "feature_dim": 6,
-    "height": 3,
-    "width": 4,
-    "embed_dim": 6,
-    "lstm_dim": 8,
-    "pe_dim": 4,
-    "kb_dim": 8,
-    "memory_dim": 8,
-    "answer_hidden_dim": 8,
-}
-
-
-class Not(snmn.NeuralModule):
-    inputs, outputs = 1, 1
-
-    def forward(self, knowledge, control, a):
-        return -a
-
-
-class Count(snmn.AnswerModule):
-    inputs = 1
-
-    def __init__(self, *, kb_dim, **sizes):
-        super().__init__(kb_dim=kb_dim, **sizes)
-        self.number = torch.nn.Linear(1, kb_dim)
-
-    def describe(self, knowledge, control, a):
-        return self.number(a.sum(-1, keepdim=True))
+from tests.helpers.small_models import SMALL, Count, Not
 
 
 class Other(Not):
@@ -56,7 +27,7 @@ OWN = {"_Not": Not, "_Count": Count}
 
 def made(path, modules=OWN, **options):
     torch.manual_seed(0)
-    arguments = SIZES | options | {"modules": modules}
+    arguments = SMALL | options | {"modules": modules}
     model = build_model(**arguments).eval()
     save_model(path, model, arguments=arguments)
     return model
@@ -78,7 +49,7 @@ def test_a_model_comes_back_with_its_classes(path, tmp_path):
     checkpoint = read_checkpoint(path)
     assert checkpoint["vocabularies"]["modules"] == [*MODULES, "_Not", "_Count"]
     paths = checkpoint["hyper_parameters"]["model"]["modules"]
-    assert paths == {"_Not": f"{__name__}.Not", "_Count": f"{__name__}.Count"}
+    assert paths == {"_Not": f"{Not.__module__}.Not", "_Count": f"{Not.__module__}.Count"}
     # In any order, and beside classes of other models.
     found = snmn.load_model(path, modules={"_More": Not, "_Count": Count, "_Not": Not})
     assert found.module_names == model.module_names
@@ -105,7 +76,7 @@ def test_missing_classes_are_named_with_the_way_out(path, given):
     missing = [name for name in OWN if name not in given]
     assert f"modules of its own, {', '.join(missing)}, whose code" in said
     assert all(way in said for way in ("modules={...}", "MODEL.NMN.MODULES", "SNMN_MODULES"))
-    assert f"--modules _Not={__name__}.Not" in said and "\n" not in said
+    assert f"--modules _Not={Not.__module__}.Not" in said and "\n" not in said
 
 
 def test_what_a_file_names_is_never_imported(path, tmp_path, monkeypatch):
@@ -161,8 +132,8 @@ def test_files_that_contradict_themselves_are_refused(path, modules, names, said
 def test_models_with_other_modules_or_another_order_are_refused(path):
     made(path)
     checkpoint = read_checkpoint(path)
-    turned = build_model(**SIZES, modules={"_Count": Count, "_Not": Not})
-    for model in (turned, build_model(**SIZES)):
+    turned = build_model(**SMALL, modules={"_Count": Count, "_Not": Not})
+    for model in (turned, build_model(**SMALL)):
         with pytest.raises(CheckpointError, match="_Not _Count, in this order, the other _NoOp"):
             load_weights(model, path, checkpoint, ema=False)
 
@@ -178,4 +149,4 @@ def test_models_with_other_modules_or_another_order_are_refused(path):
     with pytest.raises(CheckpointError, match="MODULES is _Not, _Count there and _Not, _Count, _B"):
         check_model(path, checkpoint, settings(_Not="a.Not", _Count="a.Count", _B="a.B"))
     with pytest.raises(CheckpointError, match="modules of its own, _Count, whose code"):
-        start_from(build_model(**SIZES), path, checkpoint, settings(_Not="a.Not"))
+        start_from(build_model(**SMALL), path, checkpoint, settings(_Not="a.Not"))

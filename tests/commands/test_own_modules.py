@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -18,31 +19,10 @@ from snmn.common.vocabulary import MODULES
 from snmn.storage.typed_settings import ConfigError
 from snmn.training.lightning_module import SNMNTraining
 from tests.commands.test_testing import test_command
+from tests.helpers import small_models
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import same_weights, write_experiment
 
-CLASSES = """
-import torch
-from snmn import AnswerModule, NeuralModule
-
-
-class Not(NeuralModule):
-    inputs, outputs = 1, 1
-
-    def forward(self, knowledge, control, a):
-        return -a
-
-
-class Count(AnswerModule):
-    inputs = 1
-
-    def __init__(self, *, kb_dim, **sizes):
-        super().__init__(kb_dim=kb_dim, **sizes)
-        self.number = torch.nn.Linear(1, kb_dim)
-
-    def describe(self, knowledge, control, a):
-        return self.number(a.sigmoid().sum(-1, keepdim=True))
-"""
 FILE = "snmn_tests_own"
 BOTH = f"{{_Not: {FILE}.Not, _Count: {FILE}.Count}}"
 KEY = "MODEL.NMN.MODULES"
@@ -56,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*")
 def tiny(tmp_path_factory):
     """Overrides that make a configuration small, in a folder with the classes' file."""
     root = tmp_path_factory.mktemp("own")
-    (root / f"{FILE}.py").write_text(CLASSES)
+    shutil.copy(small_models.__file__, root / f"{FILE}.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         path = list(sys.path)

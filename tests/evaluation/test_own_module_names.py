@@ -13,29 +13,21 @@ from snmn.evaluation.prediction_rows import layout_text
 from snmn.evaluation.scores import score_table, summarise
 from snmn.figures.question_figure import MARGIN, NAME_WIDTH, draw_figure
 from snmn.figures.trace import Step, Trace, trace
+from tests.helpers.small_models import SMALL, Not
 
 NAMES = (*MODULES, "_Not", "_" + "Long" * 15)
 LONG = NAMES[-1]
-
-
-class Not(snmn.NeuralModule):
-    inputs, outputs = 1, 1
-
-    def forward(self, knowledge, control, a):
-        return -a
 
 
 @pytest.fixture(scope="module")
 def traced():
     """Of a model whose steps all run a module of its own, with a name that is too long to draw."""
     torch.manual_seed(0)
-    sizes = {"feature_dim": 8, "height": 3, "width": 4, "embed_dim": 8, "lstm_dim": 8}
-    sizes |= {"pe_dim": 4, "kb_dim": 8, "memory_dim": 8, "answer_hidden_dim": 8}
-    model = snmn.build_model(modules={"_Not": Not, LONG: Not}, **sizes).eval()
+    model = snmn.build_model(modules={"_Not": Not, LONG: Not}, **SMALL).eval()
     with torch.no_grad():
         model.controller.module_score.weight.zero_()
         question = torch.tensor([encode("is there a cube?")])
-        output = model(question, torch.tensor([5]), torch.rand(1, 3, 4, 8))
+        output = model(question, torch.tensor([5]), torch.rand(1, 3, 4, 6))
         output.module_logits[..., -1] += 1
         output.module_probs = output.module_logits.softmax(-1)
     return trace(output, 0, question[0], 5)

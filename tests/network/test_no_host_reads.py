@@ -26,21 +26,10 @@ from snmn.network.shared_operand import SharedOperand
 from snmn.training.lightning_module import SNMNTraining
 from snmn.training.losses import UNKNOWN, SNMNLoss
 from snmn.training.optimiser import TFAdam
+from tests.helpers.small_models import SMALL
 
 N, S, T, H, W, F = 4, 5, 3, 3, 4, 6
-SIZES = {
-    "feature_dim": F,
-    "height": H,
-    "width": W,
-    "num_steps": T,
-    "embed_dim": 6,
-    "lstm_dim": 8,
-    "pe_dim": 4,
-    "kb_dim": 8,
-    "memory_dim": 8,
-    "answer_hidden_dim": 8,
-    "stack_length": 4,
-}
+SIZES = SMALL | {"num_steps": T, "stack_length": 4}
 BOXES = {"cell_weight": 1.0, "offset_weight": 1.0, "layout_weight": 1.0}
 PRIOR = [(0, "_Find _Find/_Scene _DescribeOne"), (2, "_Find _Transform _DescribeTwo")]
 # Arguments of the model and of the loss.

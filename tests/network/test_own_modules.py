@@ -17,28 +17,9 @@ from snmn.network.own_modules import (
     parse_modules,
 )
 from snmn.training.losses import SNMNLoss, layout_distribution
+from tests.helpers.small_models import SMALL, Not
 
 N, P, C, D = 3, 12, 5, 8
-SIZES = {
-    "feature_dim": 6,
-    "height": 3,
-    "width": 4,
-    "embed_dim": 6,
-    "lstm_dim": 8,
-    "pe_dim": 4,
-    "kb_dim": D,
-    "memory_dim": D,
-    "answer_hidden_dim": 8,
-}
-
-
-class Not(snmn.NeuralModule):
-    """Minus the map."""
-
-    inputs, outputs = 1, 1
-
-    def forward(self, knowledge, control, a):
-        return -a
 
 
 class Drop(snmn.NeuralModule):
@@ -159,7 +140,7 @@ def batch():
 @pytest.mark.parametrize("options", [{}, {"linear_module_weights": False}])
 def test_a_whole_model(options):
     torch.manual_seed(0)
-    model = snmn.build_model(modules=OWN, reconstruct_question=True, **SIZES, **options)
+    model = snmn.build_model(modules=OWN, reconstruct_question=True, **SMALL, **options)
     output = model(*batch())
     M = len(MODULES) + len(OWN)
     assert output.module_names == model.module_names == (*MODULES, *OWN)
@@ -173,7 +154,7 @@ def test_a_whole_model(options):
 @pytest.mark.slow
 def test_a_whole_model_is_one_graph():
     torch.manual_seed(0)
-    model = snmn.build_model(modules=OWN, **SIZES)
+    model = snmn.build_model(modules=OWN, **SMALL)
     given = batch()
     expected = model(*given)
     with torch._dynamo.config.patch(allow_rnn=True):
@@ -266,7 +247,7 @@ class NoModule(torch.nn.Module):
 )
 def test_what_cannot_be_a_module_is_refused_in_a_sentence(modules, said):
     with pytest.raises(OwnModuleError, match=said) as caught:
-        snmn.build_model(modules=modules, **SIZES)
+        snmn.build_model(modules=modules, **SMALL)
     assert "\n" not in str(caught.value)
 
 
@@ -299,7 +280,7 @@ def test_classes_are_imported_from_the_current_folder(here):
     )
     found = import_modules({"_Not": "snmn_test_own.Not"})["_Not"]
     assert class_path(found) == "snmn_test_own.Not"
-    assert snmn.build_model(modules={"_Not": found}, **SIZES).module_names[-1] == "_Not"
+    assert snmn.build_model(modules={"_Not": found}, **SMALL).module_names[-1] == "_Not"
 
 
 @pytest.mark.parametrize(

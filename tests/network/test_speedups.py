@@ -13,22 +13,10 @@ from snmn.network.model import build_model
 from snmn.training.losses import SNMNLoss
 from snmn.training.optimiser import TFAdam
 from tests.helpers.paths import ROOT
+from tests.helpers.small_models import SMALL
 
 N, S, H, W, F = 8, 7, 3, 4, 6
-SIZES = {
-    "feature_dim": F,
-    "height": H,
-    "width": W,
-    "num_words": 9,
-    "num_answers": 5,
-    "embed_dim": 6,
-    "lstm_dim": 8,
-    "pe_dim": 4,
-    "kb_dim": 8,
-    "memory_dim": 8,
-    "answer_hidden_dim": 8,
-    "stack_length": 4,
-}
+SIZES = SMALL | {"feature_dim": F, "num_words": 9, "num_answers": 5, "stack_length": 4}
 
 
 def make_batch(dtype):

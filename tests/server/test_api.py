@@ -1,6 +1,8 @@
 """The demo's API: answers as the models give them, pages and settings."""
 
+import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -244,6 +246,21 @@ def test_settings_come_from_the_environment(tmp_path):
         Settings.from_environment({"SNMN_QUEUE": "no"})
     with pytest.raises(SettingError, match="SNMN_CHECKPOINTS is .*no folder"):
         Settings.from_environment({"SNMN_CHECKPOINTS": str(tmp_path / "absent")})
+
+
+@pytest.mark.parametrize(
+    "name, value, said",
+    [
+        ("SNMN_CHECKPOINTS", "absent", "SNMN_CHECKPOINTS is 'absent', which is no folder"),
+        ("SNMN_QUEUE", "no", "SNMN_QUEUE is 'no', must be a whole number from 1 on"),
+        ("SNMN_MODULES", "_Find=a.B", "SNMN_MODULES: _Find is one of the nine modules"),
+    ],
+)
+def test_a_wrong_setting_ends_the_server_with_one_sentence(monkeypatch, name, value, said):
+    monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "server.main")
+    with pytest.raises(SystemExit, match=f"^server.main: {said}"):
+        importlib.import_module("server.main")
 
 
 @pytest.mark.slow
