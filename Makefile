@@ -44,9 +44,9 @@ trained: prepare
 summary: trained
 	$(BIN)/python test.py configs/quickstart.yaml $(RUN)/last.ckpt
 
-# A little of every room, in a few minutes.
+# A little of every room, in two minutes on two cores. A file's tests share what they prepare.
 fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test: install
 	$(BIN)/python -m pytest -q

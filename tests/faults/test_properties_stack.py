@@ -72,6 +72,7 @@ def runs(name, height, length):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @quick
 @given(
     logits=st.lists(
@@ -136,6 +137,7 @@ def test_masks_forbid_exactly_the_under_and_overflows(sequence, length):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @quick
 @given(sequence=SEQUENCES, length=LENGTHS)
 def test_impossible_modules_leave_everything_as_it_is(sequence, length):
@@ -150,6 +152,7 @@ def test_impossible_modules_leave_everything_as_it_is(sequence, length):
         assert torch.equal(value, vars(done)[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @quicker
 @given(seed=st.integers(0, 10**6), swap=st.booleans())
