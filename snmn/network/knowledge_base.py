@@ -52,7 +52,7 @@ class KnowledgeBase:
     def __init__(self, cells: Tensor, questions_per_image: int):
         self.cells, self.questions_per_image = cells, questions_per_image
         self.dtype = torch.promote_types(cells.dtype, torch.float32)
-        self._cells, self._squares = SharedOperand(cells), SharedOperand(cells.square())
+        self._cells = SharedOperand(cells)
         self._pooled: list[tuple[Tensor, Tensor]] = []  # Maps, and what is under them.
 
     def score(self, query: Tensor, layer: nn.Linear) -> Tensor:
@@ -64,7 +64,7 @@ class KnowledgeBase:
         question gets the scores of all: [N,1,D] -> [N,out,P].
         """
         query = query.to(self.dtype)
-        squared_norm = self._for_images(self._squares.products, query.square())
+        squared_norm = self._for_images(self._cells.products_of_squares, query.square())
         products = self._for_images(self._cells.products, layer.weight * query)
         return products * squared_norm.clamp_min(NORM_FLOOR).rsqrt() + layer.bias[:, None]
 

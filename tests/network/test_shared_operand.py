@@ -26,11 +26,14 @@ def test_gradients_are_those_of_plain_products(collects):
     def function(operand, query, weights):
         shared = SharedOperand(2 * operand)
         mixed = shared.mixtures(weights)
-        return shared.products(query), shared.products(mixed)  # And a product of a product.
+        squares = shared.products_of_squares(query), shared.products_of_squares(mixed)
+        return *squares, shared.products(query), shared.products(mixed)  # Products of products.
 
     def plain(operand, query, weights):
         mixed = weights @ (2 * operand)
-        return query @ (2 * operand).mT, mixed @ (2 * operand).mT
+        squares = (2 * operand).square()
+        products = query @ (2 * operand).mT, mixed @ (2 * operand).mT
+        return query @ squares.mT, mixed @ squares.mT, *products
 
     pairs = zip(function(operand, query, weights), plain(operand, query, weights), strict=True)
     for ours, theirs in pairs:
@@ -46,9 +49,16 @@ def test_one_side_may_need_no_gradient(needed):
 
     def function(operand, query, weights):
         shared = SharedOperand(operand)
-        return shared.products(query), shared.mixtures(weights)
+        return shared.products(query), shared.mixtures(weights), shared.products_of_squares(query)
 
     assert torch.autograd.gradcheck(function, (operand, query, weights))
+
+
+@pytest.mark.parametrize("name", ["products", "products_of_squares"])
+def test_one_kind_of_product_alone(collects, name):
+    operand, query = tensors((B, R, D), (B, K, D))
+    function = lambda operand, query: getattr(SharedOperand(operand), name)(query)  # noqa: E731
+    assert torch.autograd.gradcheck(function, (operand, query))
 
 
 def test_what_is_used_by_no_loss_has_no_gradient():
