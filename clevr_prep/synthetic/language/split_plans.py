@@ -1,0 +1,148 @@
+"""What is asked in each split of `clevr_prep.synthetic.compositions`.
+
+Beside the seven kinds and their baselines there are splits of CLEVR's own families: those with an
+object that is not there, and those that are larger or deeper than a model was trained on.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clevr_prep.clevr.scene_masks import SceneMasks
+from clevr_prep.synthetic.language.balance import AnswerBalance
+from clevr_prep.synthetic.language.composition_kinds import KINDS
+from clevr_prep.synthetic.language.composition_sampling import CompositionSampler, say_clearly
+from clevr_prep.synthetic.language.false_premises import falsified
+from clevr_prep.synthetic.language.families import FAMILIES
+from clevr_prep.synthetic.language.meaning import to_program
+
+BASELINE = "_baseline"
+FALSE = "false_premise"
+# Draws for one question, and those among them of which the one with the rarest answer is taken.
+_DRAWS, _CHOICE = 60, 8
+# Objects and relations up to which a scene or question is none of the larger or deeper ones.
+FEW_OBJECTS, FEW_HOPS = 5, 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One split: shapes of questions in groups, each with its weight, and the scenes' objects.
+
+    Answers are balanced within a group. ``premises`` tells a split of sound and false premises:
+    "sound" and "false" are the same questions but for one word.
+    """
+
+    groups: tuple[tuple[float, tuple[tuple, ...]], ...]
+    objects: range = range(11)
+    premises: str | None = None
+
+
+def _of_families(at_least: int, at_most: int) -> tuple[tuple[float, tuple[tuple, ...]], ...]:
+    kept = [family for family in FAMILIES if at_least <= family.hops <= at_most]
+    return tuple((family.weight, (family.shape,)) for family in kept)
+
+
+def _plans() -> dict[str, Plan]:
+    plans = {}
+    for name, kind in KINDS.items():
+        plans[name] = Plan(((1.0, kind.shapes),))
+        plans[name + BASELINE] = Plan(((1.0, kind.baseline),))
+    for objects, sizes in (
+        ("few", range(FEW_OBJECTS + 1)),
+        ("many", range(FEW_OBJECTS + 1, 11)),
+    ):
+        plans[f"{objects}_shallow"] = Plan(_of_families(0, FEW_HOPS), sizes)
+        plans[f"{objects}_deep"] = Plan(_of_families(FEW_HOPS + 1, 99), sizes)
+    everything = _of_families(0, 99)
+    plans[FALSE] = Plan(everything, premises="false")
+    plans[FALSE + BASELINE] = Plan(everything, premises="sound")
+    return plans
+
+
+PLANS = _plans()
+
+
+class SplitWriter:
+    """Makes the questions of one split, scene after scene, with answers balanced over all of them.
+
+    Args:
+        name: of the split, one of ``PLANS``.
+        per_image: most questions about an image.
+        seed: another seed, other questions.
+    """
+
+    def __init__(self, name: str, per_image: int, seed: int):
+        self._name, self._plan, self._per_image, self._seed = name, PLANS[name], per_image, seed
+        self._index = list(PLANS).index(name)
+        self._weights = [weight for weight, _ in self._plan.groups]
+        self._balance = AnswerBalance()
+
+    def __call__(self, scene: dict) -> Iterator[dict]:
+        """The questions about a scene: text, program, family index and, if it has one, answer.
+
+        Raises SceneError for a scene without attributes or relationships.
+        """
+        masks = SceneMasks(scene)
+        if len(scene["objects"]) not in self._plan.objects:
+            return
+        # Of pairs of sound and false questions both must be the same draws.
+        stream = self._name.removesuffix(BASELINE) if self._plan.premises else self._name
+        rng = random.Random(f"{self._seed} {stream} {scene['image_filename']}")
+        sampler, asked = CompositionSampler(masks, rng), set()
+        for _ in range(self._per_image):
+            question = self._question(sampler, masks, rng, asked)
+            if question:
+                yield question
+
+    def _question(
+        self, sampler: CompositionSampler, masks: SceneMasks, rng: random.Random, asked: set
+    ) -> dict | None:
+        group = rng.choices(range(len(self._weights)), self._weights)[0]
+        found = self._draws(sampler, group, rng, asked)
+        if not found:
+            return None
+        meaning, answer = self._rarest(found, group, rng)
+        wording, said, known = rng.random(), meaning, {"answer": answer}
+        if self._plan.premises:
+            false = falsified(meaning, masks, rng)
+            if false is None:
+                return None
+            if self._plan.premises == "false":
+                said, known = false, {}
+        text = say_clearly(said, random.Random(wording))
+        if text is None:
+            return None
+        asked.add(meaning)
+        self._balance.add(group, answer)
+        return {
+            "question": text,
+            **known,
+            "program": to_program(said),
+            "question_family_index": self._index,
+        }
+
+    def _draws(
+        self, sampler: CompositionSampler, group: int, rng: random.Random, asked: set
+    ) -> list[tuple[tuple, str]]:
+        """New questions of a group with their answers: of counts one that keeps the balance."""
+        shapes = self._plan.groups[group][1]
+        found: list[tuple[tuple, str]] = []
+        for _ in range(_DRAWS):
+            drawn = sampler.draw_shape(rng.choice(shapes))
+            if drawn is None or drawn[0] in asked:
+                continue
+            # Large numbers are as rare as in CLEVR.
+            if drawn[0][0] == "count" and self._balance.accepts(group, drawn[1], rng):
+                return [drawn]
+            found.append(drawn)
+            if drawn[0][0] != "count" and len(found) == _CHOICE:
+                break
+        return found
+
+    def _rarest(self, found: list, group: int, rng: random.Random) -> tuple[tuple, str]:
+        """One of the questions whose answer is the least frequent of their group so far."""
+        counts = self._balance.counts[group]
+        fewest = min(counts[answer] for _, answer in found)
+        rarest = sorted({answer for _, answer in found if counts[answer] == fewest})
+        answer = rng.choice(rarest)
+        return rng.choice([drawn for drawn in found if drawn[1] == answer])
