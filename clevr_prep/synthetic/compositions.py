@@ -13,6 +13,9 @@ kind's nearest of CLEVR's (and_mat_spa_baseline, ...), and others:
     false_premise, false_premise_baseline            CLEVR's families with an object that is not
                   there, without answers, and the same questions about one that is
 
+With --loc, for scenes that were rendered with it, these are of referring expressions: five of the
+kinds, loc_and_mat_spa and so on, and false premises.
+
 Answers are balanced within each kind, no relation and no sameness is needless, and every text has
 one meaning. Scenes and images are linked to where they are. Layouts and imdbs of the folder are
 made as of any other:
@@ -33,7 +36,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from clevr_prep.clevr.json_stream import JsonArray
-from clevr_prep.clevr.question_files import DatasetError
+from clevr_prep.clevr.question_files import DatasetError, is_loc
 from clevr_prep.clevr.scene_masks import SceneError
 from clevr_prep.synthetic.language.split_plans import PLANS, SplitWriter
 from snmn.common.commands import run
@@ -44,11 +47,16 @@ from snmn.storage.whole_files import remove_partials, replacing
 _VERSION = 1
 
 
+def splits_of(*, loc: bool) -> list[str]:
+    """All splits of questions, or of expressions."""
+    return [name for name in PLANS if is_loc(name) == loc]
+
+
 def build_compositions(
     scenes_file: Path,
     out: Path,
     *,
-    splits: Sequence[str] = tuple(PLANS),
+    splits: Sequence[str],
     per_image: int = 1,
     seed: int = 0,
     progress: bool = True,
@@ -148,10 +156,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--splits",
         nargs="+",
         choices=list(PLANS),
-        default=list(PLANS),
         metavar="SPLIT",
-        help=f"what to make (default: all of {', '.join(PLANS)})",
+        help=f"what to make, of {', '.join(PLANS)} (default: all, of questions or of expressions)",
     )
+    parser.add_argument("--loc", action="store_true", help="expressions, not questions")
     parser.add_argument(
         "--per-image", type=int, default=1, help="most questions of a split about one image (1)"
     )
@@ -160,6 +168,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, least in (("per_image", 1), ("seed", 0)):
         if getattr(given, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}")
+    given.splits = given.splits or splits_of(loc=given.loc)
     return given
 
 

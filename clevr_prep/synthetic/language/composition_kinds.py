@@ -1,8 +1,9 @@
-"""Seven kinds of composition that CLEVR's questions never show, each with its nearest of CLEVR's.
+"""Kinds of composition that CLEVR never shows, each with its nearest of CLEVR's: its baseline.
 
-After CLOSURE (D. Bahdanau and others, CLOSURE: assessing systematic generalization of CLEVR
-models, arXiv 1912.05783, 2019): each combines pieces that CLEVR shows apart. "mat" (matching) is a
-sameness, "spa" a relation in space; a baseline has a relation wherever its kind has a sameness.
+Seven of questions, after CLOSURE (D. Bahdanau and others, CLOSURE: assessing systematic
+generalization of CLEVR models, arXiv 1912.05783, 2019): each combines pieces that CLEVR shows
+apart. "mat" (matching) is a sameness, "spa" a relation in space; a baseline has a relation wherever
+its kind has a sameness. Five of the seven have a like among expressions.
 """
 
 from typing import NamedTuple
@@ -49,6 +50,26 @@ KINDS = {
     "or_mat_spa": Kind(
         tuple(("count", ("either", (), _NEAR, same)) for same in [*_SAME, *_OTHERS]),
         (("count", ("either", (), _NEAR, _NEAR)),),
+    ),
+}
+
+_SAID = [(a,) for a in ATTRIBUTES]
+EXPRESSION_KINDS = {
+    "and_mat_spa": Kind(
+        tuple(("refer", ("and", _NEAR, same)) for same in _SAME),
+        (("refer", ("both", "scene", "scene")),),
+    ),
+    "embed_mat_spa": Kind(tuple(("refer", ("relate", same)) for same in _SAME), (("refer", _FAR),)),
+    "embed_spa_mat": Kind(
+        tuple(("refer", ("same", a, _NEAR)) for a in ATTRIBUTES), (("refer", _FAR),)
+    ),
+    "or_mat": Kind(
+        tuple(("refer", ("either", said, "scene", same)) for said in _SAID for same in _SAME),
+        tuple(("refer", ("either", said, "scene", _NEAR)) for said in _SAID),
+    ),
+    "or_mat_spa": Kind(
+        tuple(("refer", ("either", said, _NEAR, same)) for said in _SAID for same in _SAME),
+        tuple(("refer", ("either", said, _NEAR, _NEAR)) for said in _SAID),
     ),
 }
 

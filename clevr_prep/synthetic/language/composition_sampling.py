@@ -33,6 +33,14 @@ class CompositionSampler(MeaningSampler):
             return None
         return drawn
 
+    def draw_thing(self, shape, targets: int) -> tuple[tuple, int] | None:
+        """One expression for one of the objects in a bit set: its meaning and the object."""
+        drawn = self._thing(shape, candidates=targets)
+        if drawn is None or drawn[2] >> drawn[1] & 1:
+            return None
+        meaning = "refer", drawn[0]
+        return (meaning, drawn[1]) if needs_every_part(meaning, self._masks) else None
+
     def _clause(
         self, shape: tuple, banned: int = 0, towards: int = 0
     ) -> tuple[tuple, Group, int] | None:
@@ -45,8 +53,13 @@ class CompositionSampler(MeaningSampler):
         (one, first, no, near), (other, second, nor, far) = sides
         if near & far:
             return None  # An object is related twice: CLEVR's intersections have two anchors.
-        together = first & second if kind == "and" else first | second
-        group = Group(together, (first, second), banned | no | nor)
+        if kind == "and":
+            members, without = first & second, (first, second)
+        else:
+            members, without = first | second, (self._masks.everything,)
+            if members in (first, second):
+                return None
+        group = Group(members, without, banned | no | nor)
         return (one, other), group, near | far
 
     def _side(self, shape, banned: int) -> tuple[tuple, int, int, int] | None:

@@ -1,7 +1,8 @@
 """What is asked in each split of `clevr_prep.synthetic.compositions`.
 
 Beside the seven kinds and their baselines there are splits of CLEVR's own families: those with an
-object that is not there, and those that are larger or deeper than a model was trained on.
+object that is not there, and those that are larger or deeper than a model was trained on. Splits of
+referring expressions begin with "loc_".
 """
 
 import random
@@ -10,13 +11,15 @@ from dataclasses import dataclass
 
 from clevr_prep.clevr.scene_masks import SceneMasks
 from clevr_prep.synthetic.language.balance import AnswerBalance
-from clevr_prep.synthetic.language.composition_kinds import KINDS
+from clevr_prep.synthetic.language.composition_kinds import EXPRESSION_KINDS, KINDS
 from clevr_prep.synthetic.language.composition_sampling import CompositionSampler, say_clearly
 from clevr_prep.synthetic.language.false_premises import falsified
-from clevr_prep.synthetic.language.families import FAMILIES
+from clevr_prep.synthetic.language.families import EXPRESSION_FAMILIES, FAMILIES, Family
 from clevr_prep.synthetic.language.meaning import to_program
+from clevr_prep.synthetic.scenes.object_boxes import visible_targets
 
 BASELINE = "_baseline"
+LOC = "loc_"
 FALSE = "false_premise"
 # Draws for one question, and those among them of which the one with the rarest answer is taken.
 _DRAWS, _CHOICE = 60, 8
@@ -37,25 +40,31 @@ class Plan:
     premises: str | None = None
 
 
-def _of_families(at_least: int, at_most: int) -> tuple[tuple[float, tuple[tuple, ...]], ...]:
-    kept = [family for family in FAMILIES if at_least <= family.hops <= at_most]
-    return tuple((family.weight, (family.shape,)) for family in kept)
+def _of_families(
+    families: tuple[Family, ...] = FAMILIES, hops: range = range(99)
+) -> tuple[tuple[float, tuple[tuple, ...]], ...]:
+    return tuple((family.weight, (family.shape,)) for family in families if family.hops in hops)
 
 
 def _plans() -> dict[str, Plan]:
     plans = {}
-    for name, kind in KINDS.items():
-        plans[name] = Plan(((1.0, kind.shapes),))
-        plans[name + BASELINE] = Plan(((1.0, kind.baseline),))
-    for objects, sizes in (
+    for prefix, kinds in (("", KINDS), (LOC, EXPRESSION_KINDS)):
+        for name, kind in kinds.items():
+            plans[prefix + name] = Plan(((1.0, kind.shapes),))
+            plans[prefix + name + BASELINE] = Plan(((1.0, kind.baseline),))
+    for size, objects in (
         ("few", range(FEW_OBJECTS + 1)),
         ("many", range(FEW_OBJECTS + 1, 11)),
     ):
-        plans[f"{objects}_shallow"] = Plan(_of_families(0, FEW_HOPS), sizes)
-        plans[f"{objects}_deep"] = Plan(_of_families(FEW_HOPS + 1, 99), sizes)
-    everything = _of_families(0, 99)
-    plans[FALSE] = Plan(everything, premises="false")
-    plans[FALSE + BASELINE] = Plan(everything, premises="sound")
+        for depth, hops in (
+            ("shallow", range(FEW_HOPS + 1)),
+            ("deep", range(FEW_HOPS + 1, 99)),
+        ):
+            plans[f"{size}_{depth}"] = Plan(_of_families(hops=hops), objects)
+    for prefix, families in (("", FAMILIES), (LOC, EXPRESSION_FAMILIES)):
+        everything = _of_families(families)
+        plans[prefix + FALSE] = Plan(everything, premises="false")
+        plans[prefix + FALSE + BASELINE] = Plan(everything, premises="sound")
     return plans
 
 
@@ -78,9 +87,10 @@ class SplitWriter:
         self._balance = AnswerBalance()
 
     def __call__(self, scene: dict) -> Iterator[dict]:
-        """The questions about a scene: text, program, family index and, if it has one, answer.
+        """The questions about a scene: text, program, family index and, where there is one, answer.
 
-        Raises SceneError for a scene without attributes or relationships.
+        Expressions have their object and its box for an answer. Raises SceneError for a scene
+        without attributes or relationships, KeyError for one without boxes for expressions.
         """
         masks = SceneMasks(scene)
         if len(scene["objects"]) not in self._plan.objects:
@@ -89,16 +99,28 @@ class SplitWriter:
         stream = self._name.removesuffix(BASELINE) if self._plan.premises else self._name
         rng = random.Random(f"{self._seed} {stream} {scene['image_filename']}")
         sampler, asked = CompositionSampler(masks, rng), set()
+        loc = self._name.startswith(LOC)
+        targets = sum(1 << thing for thing in visible_targets(scene)) if loc else 0
         for _ in range(self._per_image):
-            question = self._question(sampler, masks, rng, asked)
-            if question:
-                yield question
+            question = self._question(sampler, masks, targets, rng, asked)
+            if question is None:
+                continue
+            if loc and "answer" in question:
+                target = int(question.pop("answer"))
+                box = scene["objects"][target]["bbox"]
+                question |= {"target_object": target, "bbox": box}
+            yield question
 
     def _question(
-        self, sampler: CompositionSampler, masks: SceneMasks, rng: random.Random, asked: set
+        self,
+        sampler: CompositionSampler,
+        masks: SceneMasks,
+        targets: int,
+        rng: random.Random,
+        asked: set,
     ) -> dict | None:
         group = rng.choices(range(len(self._weights)), self._weights)[0]
-        found = self._draws(sampler, group, rng, asked)
+        found = self._draws(sampler, group, targets, rng, asked)
         if not found:
             return None
         meaning, answer = self._rarest(found, group, rng)
@@ -122,13 +144,23 @@ class SplitWriter:
         }
 
     def _draws(
-        self, sampler: CompositionSampler, group: int, rng: random.Random, asked: set
+        self,
+        sampler: CompositionSampler,
+        group: int,
+        targets: int,
+        rng: random.Random,
+        asked: set,
     ) -> list[tuple[tuple, str]]:
         """New questions of a group with their answers: of counts one that keeps the balance."""
         shapes = self._plan.groups[group][1]
         found: list[tuple[tuple, str]] = []
         for _ in range(_DRAWS):
-            drawn = sampler.draw_shape(rng.choice(shapes))
+            shape = rng.choice(shapes)
+            if shape[0] == "refer":
+                drawn = sampler.draw_thing(shape[1], targets)
+                drawn = drawn and (drawn[0], str(drawn[1]))
+            else:
+                drawn = sampler.draw_shape(shape)
             if drawn is None or drawn[0] in asked:
                 continue
             # Large numbers are as rare as in CLEVR.
