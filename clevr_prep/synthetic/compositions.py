@@ -13,6 +13,9 @@ kind's nearest of CLEVR's (and_mat_spa_baseline, ...), and others:
     false_premise, false_premise_baseline            CLEVR's families with an object that is not
                   there, without answers, and the same questions about one that is
 
+With --pair COLOUR SHAPE there are two more, for models trained without it (clevr_prep.synthetic
+--without): pair, whose questions single out an object that has both, and pair_baseline.
+
 With --loc, for scenes that were rendered with it, these are of referring expressions: five of the
 kinds, loc_and_mat_spa and so on, and false premises.
 
@@ -37,8 +40,8 @@ from tqdm import tqdm
 
 from clevr_prep.clevr.json_stream import JsonArray
 from clevr_prep.clevr.question_files import DatasetError, is_loc
-from clevr_prep.clevr.scene_masks import SceneError
-from clevr_prep.synthetic.language.split_plans import PLANS, SplitWriter
+from clevr_prep.clevr.scene_masks import VALUES, SceneError
+from clevr_prep.synthetic.language.split_plans import BASELINE, PAIR, PLANS, SplitWriter
 from snmn.common.commands import run
 from snmn.common.paths import home_path
 from snmn.storage.locks import lock_folder
@@ -47,9 +50,10 @@ from snmn.storage.whole_files import remove_partials, replacing
 _VERSION = 1
 
 
-def splits_of(*, loc: bool) -> list[str]:
-    """All splits of questions, or of expressions."""
-    return [name for name in PLANS if is_loc(name) == loc]
+def splits_of(*, loc: bool, pair: bool = False) -> list[str]:
+    """All splits of questions, or of expressions; with those about a pair."""
+    about_pair = () if pair else (PAIR, PAIR + BASELINE)
+    return [name for name in PLANS if is_loc(name) == loc and name not in about_pair]
 
 
 def build_compositions(
@@ -59,6 +63,7 @@ def build_compositions(
     splits: Sequence[str],
     per_image: int = 1,
     seed: int = 0,
+    pair: tuple[str, str] | None = None,
     progress: bool = True,
 ) -> dict[str, int]:
     """Make or complete splits of questions about all scenes of a file.
@@ -71,14 +76,15 @@ def build_compositions(
         raise DatasetError(f"no such file: {scenes_file}")
     with lock_folder(out):
         scenes = list(JsonArray(scenes_file, "scenes"))
-        _claim(out, scenes, per_image, seed)
+        _claim(out, scenes, per_image=per_image, seed=seed, pair=pair and list(pair))
         remove_partials(out / "questions")
         made = {}
         for split in tqdm(splits, desc="questions", unit="split", disable=not progress):
             _link(scenes_file.resolve(), scenes, out, split)
             target = out / "questions" / f"CLEVR_{split}_questions.json"
             if not target.is_file():
-                questions = _ask(scenes_file, scenes, split, per_image, seed)
+                ask = SplitWriter(split, per_image, seed, pair=pair)
+                questions = _ask(scenes_file, scenes, split, ask)
                 info = {"split": split, "generator": "clevr_prep.synthetic.compositions"}
                 with replacing(target) as partial:
                     partial.write_text(json.dumps({"info": info, "questions": questions}))
@@ -86,14 +92,13 @@ def build_compositions(
     return made
 
 
-def _claim(out: Path, scenes: list, per_image: int, seed: int) -> None:
+def _claim(out: Path, scenes: list, **options) -> None:
     """Note what the folder is made from, or say why it cannot be made from this."""
     path = out / ".work" / "compositions.json"
     mine = {
         "version": _VERSION,
         "scenes": hashlib.sha256(json.dumps(scenes, sort_keys=True).encode()).hexdigest(),
-        "per_image": per_image,
-        "seed": seed,
+        **options,
     }
     if path.is_file():
         stored = json.loads(path.read_text())
@@ -110,9 +115,9 @@ def _claim(out: Path, scenes: list, per_image: int, seed: int) -> None:
         partial.write_text(json.dumps(mine, indent=1))
 
 
-def _ask(scenes_file: Path, scenes: list, split: str, per_image: int, seed: int) -> list[dict]:
+def _ask(scenes_file: Path, scenes: list, split: str, ask: SplitWriter) -> list[dict]:
     """All questions of a split, as they go into its file."""
-    ask, questions = SplitWriter(split, per_image, seed), []
+    questions: list[dict] = []
     for position, scene in enumerate(scenes):
         try:
             named = {
@@ -159,6 +164,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="SPLIT",
         help=f"what to make, of {', '.join(PLANS)} (default: all, of questions or of expressions)",
     )
+    parser.add_argument(
+        "--pair", nargs=2, metavar=("COLOUR", "SHAPE"), help="what a model never saw together"
+    )
     parser.add_argument("--loc", action="store_true", help="expressions, not questions")
     parser.add_argument(
         "--per-image", type=int, default=1, help="most questions of a split about one image (1)"
@@ -168,7 +176,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, least in (("per_image", 1), ("seed", 0)):
         if getattr(given, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}")
-    given.splits = given.splits or splits_of(loc=given.loc)
+    if given.pair and not all(
+        value in VALUES[kind] for kind, value in zip(("color", "shape"), given.pair, strict=True)
+    ):
+        parser.error(f"--pair: no object is a {' '.join(given.pair)}")
+    given.splits = given.splits or splits_of(loc=given.loc, pair=bool(given.pair))
+    if not given.pair and {PAIR, PAIR + BASELINE} & set(given.splits):
+        parser.error("--pair COLOUR SHAPE says which pair these questions are about")
     return given
 
 
@@ -176,7 +190,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     given = _parse(arguments)
     made = build_compositions(
-        given.scenes, given.out, splits=given.splits, per_image=given.per_image, seed=given.seed
+        given.scenes,
+        given.out,
+        splits=given.splits,
+        per_image=given.per_image,
+        seed=given.seed,
+        pair=given.pair,
     )
     for split in given.splits:
         print(f"{split}: {f'{made[split]} questions' if split in made else 'is there already'}")

@@ -1,8 +1,9 @@
 """What is asked in each split of `clevr_prep.synthetic.compositions`.
 
 Beside the seven kinds and their baselines there are splits of CLEVR's own families: those with an
-object that is not there, and those that are larger or deeper than a model was trained on. Splits of
-referring expressions begin with "loc_".
+object that is not there, those that are larger or deeper than a model was trained on, and those
+that single out an object of a colour and shape that it never saw together. Splits of referring
+expressions begin with "loc_".
 """
 
 import random
@@ -13,14 +14,16 @@ from clevr_prep.clevr.scene_masks import SceneMasks
 from clevr_prep.synthetic.language.balance import AnswerBalance
 from clevr_prep.synthetic.language.composition_kinds import EXPRESSION_KINDS, KINDS
 from clevr_prep.synthetic.language.composition_sampling import CompositionSampler, say_clearly
-from clevr_prep.synthetic.language.false_premises import falsified
+from clevr_prep.synthetic.language.false_premises import falsified, things_of
 from clevr_prep.synthetic.language.families import EXPRESSION_FAMILIES, FAMILIES, Family
 from clevr_prep.synthetic.language.meaning import to_program
+from clevr_prep.synthetic.language.needed_clauses import thing_of
 from clevr_prep.synthetic.scenes.object_boxes import visible_targets
 
 BASELINE = "_baseline"
 LOC = "loc_"
 FALSE = "false_premise"
+PAIR = "pair"
 # Draws for one question, and those among them of which the one with the rarest answer is taken.
 _DRAWS, _CHOICE = 60, 8
 # Objects and relations up to which a scene or question is none of the larger or deeper ones.
@@ -32,12 +35,14 @@ class Plan:
     """One split: shapes of questions in groups, each with its weight, and the scenes' objects.
 
     Answers are balanced within a group. ``premises`` tells a split of sound and false premises:
-    "sound" and "false" are the same questions but for one word.
+    "sound" and "false" are the same questions but for one word. ``pair`` is whether an object of
+    the pair in question must be singled out, False if none may be, None if it does not matter.
     """
 
     groups: tuple[tuple[float, tuple[tuple, ...]], ...]
     objects: range = range(11)
     premises: str | None = None
+    pair: bool | None = None
 
 
 def _of_families(
@@ -65,6 +70,8 @@ def _plans() -> dict[str, Plan]:
         everything = _of_families(families)
         plans[prefix + FALSE] = Plan(everything, premises="false")
         plans[prefix + FALSE + BASELINE] = Plan(everything, premises="sound")
+    plans[PAIR] = Plan(_of_families(), pair=True)
+    plans[PAIR + BASELINE] = Plan(_of_families(), pair=False)
     return plans
 
 
@@ -78,13 +85,17 @@ class SplitWriter:
         name: of the split, one of ``PLANS``.
         per_image: most questions about an image.
         seed: another seed, other questions.
+        pair: colour and shape that the splits "pair" and "pair_baseline" are about; questions of
+            these single out an object that has both, those of its baseline none.
     """
 
-    def __init__(self, name: str, per_image: int, seed: int):
+    def __init__(
+        self, name: str, per_image: int, seed: int, *, pair: tuple[str, str] | None = None
+    ):
         self._name, self._plan, self._per_image, self._seed = name, PLANS[name], per_image, seed
         self._index = list(PLANS).index(name)
         self._weights = [weight for weight, _ in self._plan.groups]
-        self._balance = AnswerBalance()
+        self._balance, self._pair = AnswerBalance(), pair
 
     def __call__(self, scene: dict) -> Iterator[dict]:
         """The questions about a scene: text, program, family index and, where there is one, answer.
@@ -120,7 +131,7 @@ class SplitWriter:
         asked: set,
     ) -> dict | None:
         group = rng.choices(range(len(self._weights)), self._weights)[0]
-        found = self._draws(sampler, group, targets, rng, asked)
+        found = self._draws(sampler, group, masks, targets, rng, asked)
         if not found:
             return None
         meaning, answer = self._rarest(found, group, rng)
@@ -147,6 +158,7 @@ class SplitWriter:
         self,
         sampler: CompositionSampler,
         group: int,
+        masks: SceneMasks,
         targets: int,
         rng: random.Random,
         asked: set,
@@ -163,6 +175,8 @@ class SplitWriter:
                 drawn = sampler.draw_shape(shape)
             if drawn is None or drawn[0] in asked:
                 continue
+            if self._plan.pair not in (None, self._singles_out_pair(drawn[0], masks)):
+                continue
             # Large numbers are as rare as in CLEVR.
             if drawn[0][0] == "count" and self._balance.accepts(group, drawn[1], rng):
                 return [drawn]
@@ -170,6 +184,11 @@ class SplitWriter:
             if drawn[0][0] != "count" and len(found) == _CHOICE:
                 break
         return found
+
+    def _singles_out_pair(self, question: tuple, masks: SceneMasks) -> bool:
+        colour, shape = self._pair
+        having = masks.having["color"][colour] & masks.having["shape"][shape]
+        return any(having >> thing_of(thing, masks) & 1 for thing, _ in things_of(question))
 
     def _rarest(self, found: list, group: int, rng: random.Random) -> tuple[tuple, str]:
         """One of the questions whose answer is the least frequent of their group so far."""
