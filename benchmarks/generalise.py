@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.generalise_tables import BASELINE, FALSE, Tested, report
+from benchmarks.generalise_tables import BASELINE, FALSE, SplitResult, report
 from benchmarks.results import ROOT, Trial, filled, read_json, sha256
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
-from clevr_prep.synthetic.compositions import build_compositions, splits_of
+from clevr_prep.synthetic.compositions.build import build_compositions, splits_of
 from config import load_config, to_dict
 from snmn.checkpoints.bundled import bundled_names, bundled_path, read_card
 from snmn.common.commands import run
@@ -91,11 +91,11 @@ class _Test(Trial):
         with replacing(self.record) as partial:
             partial.write_text(json.dumps(self.stamp, indent=1) + "\n", encoding="utf-8")
 
-    def tested(self) -> Tested:
+    def tested(self) -> SplitResult:
         """What came out."""
         with (self.summary.parent / "predictions.csv").open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return Tested(read_json(self.summary), rows)
+        return SplitResult(read_json(self.summary), rows)
 
 
 def scenes_of(given: argparse.Namespace) -> list[Scenes]:

@@ -21,7 +21,7 @@ PUBLISHED = {
 
 
 @dataclass(frozen=True)
-class Tested:
+class SplitResult:
     """What test.py says of one split: its summary, and a row for each question."""
 
     summary: dict
@@ -55,7 +55,7 @@ class Tested:
         return [float(row["confidence"]) for row in self.rows]
 
 
-def report(tables: Mapping[tuple[str, str], Mapping[str, Tested]]) -> str:
+def report(tables: Mapping[tuple[str, str], Mapping[str, SplitResult]]) -> str:
     """All tables of a model: of each set of scenes and task the splits by name."""
     parts = []
     for (scenes, task), tested in tables.items():
@@ -64,7 +64,7 @@ def report(tables: Mapping[tuple[str, str], Mapping[str, Tested]]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _kinds(tested: Mapping[str, Tested]) -> str:
+def _kinds(tested: Mapping[str, SplitResult]) -> str:
     """A row for each kind of composition, with its baseline in CLEVR beside."""
     names = [name for name in tested if name + BASELINE in tested and FALSE not in name]
     kinds = [tested[name] for name in names]
@@ -104,13 +104,13 @@ def _mean(shares: Iterable[float]) -> float:
     return sum(found) / len(found)
 
 
-def _calibration_error(splits: Iterable[Tested]) -> float:
+def _calibration_error(splits: Iterable[SplitResult]) -> float:
     """Of all questions of several splits together."""
     found = [pair for s in splits for pair in zip(s.confidences, s.verdicts, strict=True)]
     return reliability(*zip(*found, strict=True))["ece"]
 
 
-def _sizes(tested: Mapping[str, Tested]) -> str:
+def _sizes(tested: Mapping[str, SplitResult]) -> str:
     """Few or many objects, through few or many relations."""
     names = [name for name in tested if name in PUBLISHED]
     if not names:
@@ -130,7 +130,7 @@ def _sizes(tested: Mapping[str, Tested]) -> str:
     return table([*head, "published, trained on the first condition, other data, per cent"], rows)
 
 
-def _false(tested: Mapping[str, Tested]) -> str:
+def _false(tested: Mapping[str, SplitResult]) -> str:
     """Confidence in what cannot be answered, against that in the same questions that can."""
     prefix = "loc_" if f"loc_{FALSE}" in tested else ""
     false, sound = tested[prefix + FALSE], tested[prefix + FALSE + BASELINE]

@@ -16,15 +16,16 @@ from clevr_prep.clevr.expert_layouts import expert_layout
 from clevr_prep.clevr.programs import ProgramError, execute, find_referent
 from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.clevr.scene_masks import ATTRIBUTES, SceneError, SceneMasks
-from clevr_prep.synthetic.compositions import build_compositions, main, splits_of
+from clevr_prep.synthetic.compositions.__main__ import main
+from clevr_prep.synthetic.compositions.build import build_compositions, splits_of
+from clevr_prep.synthetic.compositions.false_premises import things_of
+from clevr_prep.synthetic.compositions.split_writer import SplitWriter
 from clevr_prep.synthetic.language.composition_kinds import KINDS, contains_kind
 from clevr_prep.synthetic.language.composition_sampling import CompositionSampler, say_clearly
-from clevr_prep.synthetic.language.false_premises import things_of
 from clevr_prep.synthetic.language.families import FAMILIES, shape_of
 from clevr_prep.synthetic.language.grammar import read, say
 from clevr_prep.synthetic.language.meaning import NOTHING_SAID, to_program
 from clevr_prep.synthetic.language.needed_clauses import answer_of, needs_every_part
-from clevr_prep.synthetic.language.split_plans import SplitWriter
 from snmn.common.reading_order import next_read
 from snmn.common.vocabulary import encode
 from tests.synthetic.test_questions import make_scene
