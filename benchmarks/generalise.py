@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.generalise_tables import BASELINE, FALSE, SplitResult, report
-from benchmarks.results import ROOT, Trial, filled, read_json, sha256
+from benchmarks.results import ROOT, ResultsError, Trial, filled, read_json, sha256
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
 from clevr_prep.synthetic.compositions.build import build_compositions, splits_of
@@ -54,8 +54,13 @@ class Scenes:
 
     @property
     def splits(self) -> list[str]:
-        """What is asked of them."""
+        """What can be asked of them."""
         return splits_of(loc=self.task == "loc")
+
+    @property
+    def asked(self) -> list[str]:
+        """What is asked: of few scenes a split may have no questions."""
+        return [split for split in self.splits if self.imdb(split).is_file()]
 
     def prepare(self) -> None:
         """Make questions, layouts and imdbs, as far as they are not there."""
@@ -64,10 +69,11 @@ class Scenes:
         )
         with lock_folder(self.folder):
             for split in self.splits:
-                if not (self.folder / "questions" / f"CLEVR_{split}_layouts.json").is_file():
-                    with _silent():
-                        write_layouts(self.folder, split)
-                build_imdb(self.folder, split, self.imdb(split), progress=False)
+                layouts = self.folder / "questions" / f"CLEVR_{split}_layouts.json"
+                with _silent():
+                    there = layouts.is_file() or write_layouts(self.folder, split)
+                if there:
+                    build_imdb(self.folder, split, self.imdb(split), progress=False)
 
     def imdb(self, split: str = "%s") -> Path:
         """Where the questions of a split are."""
@@ -121,9 +127,9 @@ def trials_of(
     config, found = to_dict(load_config(config_file)[0]), {}
     data_key = "TEST.DATA_DIR" if scenes.task == "vqa" else "TEST.DATA_DIR_LOC"
     out = results / checkpoint.stem / scenes.folder.name
-    for split in scenes.splits:
+    for split in scenes.asked:
         arguments = [str(config_file), str(checkpoint), "--split", split, "--out", str(out)]
-        if FALSE not in split and split + BASELINE in scenes.splits:
+        if FALSE not in split and split + BASELINE in scenes.asked:
             arguments += ["--explain", "--without-deletions"]
         arguments += ["DATASET", scenes.task, "IMDB_FILE", str(scenes.imdb())]
         arguments += ["FEATURE_DIR", scenes.features.format(features)]
@@ -166,6 +172,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parse(arguments)
     models = [(bundled_path(n), ROOT / "configs" / f"mini_{n}.yaml") for n in given.bundled]
     models += [(path, given.config) for path in given.checkpoints]
+    for checkpoint, _ in models:
+        if not checkpoint.is_file():
+            raise ResultsError(f"no such file: {checkpoint}")
     prepared: set[Path] = set()
     for checkpoint, config_file in models:
         config = to_dict(load_config(config_file)[0])

@@ -67,6 +67,8 @@ def report(tables: Mapping[tuple[str, str], Mapping[str, SplitResult]]) -> str:
 def _kinds(tested: Mapping[str, SplitResult]) -> str:
     """A row for each kind of composition, with its baseline in CLEVR beside."""
     names = [name for name in tested if name + BASELINE in tested and FALSE not in name]
+    if not names:
+        return ""
     kinds = [tested[name] for name in names]
     bases = [tested[name + BASELINE] for name in names]
     rows = []
@@ -133,7 +135,9 @@ def _sizes(tested: Mapping[str, SplitResult]) -> str:
 def _false(tested: Mapping[str, SplitResult]) -> str:
     """Confidence in what cannot be answered, against that in the same questions that can."""
     prefix = "loc_" if f"loc_{FALSE}" in tested else ""
-    false, sound = tested[prefix + FALSE], tested[prefix + FALSE + BASELINE]
+    false, sound = (tested.get(prefix + name) for name in (FALSE, FALSE + BASELINE))
+    if not (false and sound):
+        return ""
     area = separation(sound.confidences, false.confidences)
     means = [sum(t.confidences) / len(t.confidences) for t in (false, sound)]
     return (
