@@ -14,6 +14,7 @@ from clevr_prep.synthetic.scenes.object_boxes import visible_targets
 
 # Draws for one question, and those among them of which the one with the rarest answer is taken.
 _DRAWS, _CHOICE = 60, 8
+_FAMILIES = 6  # tried for one question about a pair
 
 
 class _Scene:
@@ -79,9 +80,13 @@ class SplitWriter:
 
     def _question(self, about: _Scene) -> dict | None:
         rng = about.rng
-        group = rng.choices(range(len(self._weights)), self._weights)[0]
-        found = self._draws(about, group)
-        if not found:
+        # Many families have nothing to ask about a pair of attributes.
+        for _ in range(1 if self._plan.pair is None else _FAMILIES):
+            group = rng.choices(range(len(self._weights)), self._weights)[0]
+            found = self._draws(about, group)
+            if found:
+                break
+        else:
             return None
         meaning, answer = self._rarest(found, group, rng)
         wording, said, known = rng.random(), meaning, {"answer": answer}
