@@ -88,7 +88,9 @@ def build_figures(config: Config) -> FigureWriter | None:
     return FigureWriter(plan, folders=folders, images=images)
 
 
-def build_explainer(config: Config, imdbs: dict[str, Imdb], model: SNMN) -> Explainer:
+def build_explainer(
+    config: Config, imdbs: dict[str, Imdb], model: SNMN, *, deleting: bool
+) -> Explainer:
     """What compares the model's steps with scenes and programs of the imdbs' questions."""
     try:
         annotations = {
@@ -100,6 +102,7 @@ def build_explainer(config: Config, imdbs: dict[str, Imdb], model: SNMN) -> Expl
     return Explainer(
         {task: found.truth for task, found in annotations.items()},
         answering={name: module.inputs for name, module in model.nmn.answer_modules.items()},
+        deleting=deleting,
     )
 
 
@@ -137,6 +140,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--explain", action="store_true", help="compare what the model shows with the scenes"
+    )
+    parser.add_argument(
+        "--without-deletions",
+        action="store_true",
+        help="with --explain, delete nothing from images: a third of the time",
     )
     parser.add_argument("--batches", type=count, metavar="N", help="stop after so many batches")
     given = parser.parse_intermixed_args(arguments)
@@ -188,7 +196,9 @@ def main(arguments: list[str] | None = None) -> None:
     figures = build_figures(config)
     explainer = None
     if given.explain:
-        explainer = build_explainer(config, data.questions("test"), training.model)
+        explainer = build_explainer(
+            config, data.questions("test"), training.model, deleting=not given.without_deletions
+        )
     with naming_options({}):
         trainer = pl.Trainer(
             devices=1,

@@ -44,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-objects", type=int, default=10, help="most objects, at most 10")
     parser.add_argument("--max-hops", type=int, help="most relations a question goes through")
     parser.add_argument("--cogent", choices=("A", "B"), help="CLEVR-CoGenT condition")
+    parser.add_argument(
+        "--without",
+        nargs=2,
+        metavar=("COLOUR", "SHAPE"),
+        help="one colour that one shape never has, such as cyan cube",
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed, another dataset")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes that render"
@@ -56,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     out, workers = options.pop("out"), options.pop("workers")
     counts = {split: options.pop(split) for split in SPLITS}
+    options["without"] = options["without"] and tuple(options["without"])
     try:
         if workers < 1:
             raise ValueError(f"workers is {workers}, must be at least 1")

@@ -17,7 +17,7 @@ from PIL import Image
 from clevr_prep.synthetic.language.balance import AnswerBalance
 from clevr_prep.synthetic.render.renderer import render_scene
 from clevr_prep.synthetic.scenes.object_boxes import add_boxes, can_be_referred_to, visible_targets
-from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
+from clevr_prep.synthetic.scenes.scene_sampling import COGENT, held_out, sample_scene
 from snmn.storage.whole_files import replacing
 
 CHUNK = 100
@@ -40,6 +40,7 @@ class Settings:
     cogent: str | None = None
     seed: int = 0
     loc: bool = False
+    without: tuple[str, str] | None = None
 
     def __post_init__(self):
         for name, least in (("questions_per_image", 0), ("samples", 1), ("seed", 0)):
@@ -57,6 +58,8 @@ class Settings:
             raise ValueError(f"max_hops is {self.max_hops}, must be at least 0")
         if self.cogent not in (None, "A", "B"):
             raise ValueError(f"cogent is {self.cogent!r}, must be A or B")
+        if self.without is not None:
+            held_out(COGENT[self.cogent], self.without)
 
     def split_name(self, split: str) -> str:
         """What train, val or test is called in folders and files."""
@@ -64,8 +67,9 @@ class Settings:
 
     def differences(self, stored: dict) -> list[str]:
         """Names and values of settings that differ from stored ones, for an error message."""
-        mine = asdict(self)
-        stored = {"loc": False, **stored}  # Folders made before there was a choice.
+        mine = json.loads(json.dumps(asdict(self)))  # Pairs are lists there.
+        # Folders made before there was a choice.
+        stored = {"loc": False, "without": None, **stored}
         return [
             f"{name} is {stored.get(name)}, not {mine.get(name)}"
             for name in sorted(mine.keys() | stored.keys())
@@ -96,6 +100,7 @@ def make_scene(settings: Settings, split: str, index: int) -> dict:
             min_objects=settings.min_objects,
             max_objects=settings.max_objects,
             cogent=settings.cogent,
+            without=settings.without,
             width=settings.width,
             height=settings.height,
             samples=settings.samples,

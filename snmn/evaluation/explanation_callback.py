@@ -39,6 +39,7 @@ class Explainer(pl.Callback):
         truths: for each task, where its truth comes from.
         answering: the modules that an answer is made by, and how many maps each takes.
         seed: of the cells that are deleted for comparison.
+        deleting: whether features are deleted, which takes most of the time.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Explainer(pl.Callback):
         *,
         answering: Mapping[str, int] = DESCRIBES,
         seed: int = 0,
+        deleting: bool = True,
     ):
-        self.truths, self.answering = truths, answering
+        self.truths, self.answering, self.deleting = truths, answering, deleting
         self.explanations = {task: Explanation() for task in truths}
         self._rng = np.random.default_rng(seed)
 
@@ -86,9 +88,10 @@ class Explainer(pl.Callback):
             )
             for last in last_maps(traced, self.answering):
                 explanation.last_maps.add(last.ravel(), truth.cells, truth.asked, grid)
-            for what, mask in self._deletions(traced, truth.cells).items():
-                masks[what][n] = mask
-            explanation.nothing_attended += n not in masks[ATTENDED]
+            if self.deleting:
+                for what, mask in self._deletions(traced, truth.cells).items():
+                    masks[what][n] = mask
+                explanation.nothing_attended += n not in masks[ATTENDED]
         for what, by_question in masks.items():
             if by_question:
                 for changed in _changes(pl_module, batch, output, by_question, grid):

@@ -252,12 +252,12 @@ def explanation_table(summary: dict) -> str:
     lengths = discrete["mean_length"], discrete["expert_mean_length"]
     lines.append("steps of a layout: {:.2f}, of an expert's {:.2f}".format(*lengths))
     deletion = summary["deletion"]
-    lines.append("")
-    for what, entry in deletion["answer_changed"].items():
-        lines.append(_share_line(f"answer changes without {what}", entry))
-    lines.append(
-        f"questions that attend to no object: {deletion['questions_that_attend_to_nothing']}"
-    )
+    if deletion["answer_changed"]:
+        lines.append("")
+        for what, entry in deletion["answer_changed"].items():
+            lines.append(_share_line(f"answer changes without {what}", entry))
+        nothing = deletion["questions_that_attend_to_nothing"]
+        lines.append(f"questions that attend to no object: {nothing}")
     return "\n".join(lines)
 
 

@@ -114,6 +114,18 @@ def test_cogent_colours(condition):
     assert set(COGENT[None]["cube"]) == set(COLOURS)
 
 
+def test_a_held_out_pair_is_never_seen():
+    rng, seen = np.random.default_rng(1), set()
+    for _ in range(60):
+        scene = sample_scene(rng, without=("cyan", "cube"))
+        seen |= {(thing["color"], thing["shape"]) for thing in scene["objects"]}
+    assert ("cyan", "cube") not in seen
+    assert {("cyan", "sphere"), ("cyan", "cylinder"), ("red", "cube")} <= seen
+    for pair in (("cyan", "cone"), ("pink", "cube")):
+        with pytest.raises(ValueError, match="no object is a .* without takes one of gray, red"):
+            sample_scene(rng, without=pair)
+
+
 def test_attributes_are_even(scenes):
     things = [o for s in scenes for o in s["objects"]]
     for name, values in (("size", 2), ("material", 2), ("shape", 3), ("color", 8)):

@@ -202,7 +202,7 @@ def test_settings_reach_scenes_and_questions(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("samples", 0), ("width", 5), ("max_objects", 11), ("cogent", "C"), ("max_hops", -1),
-     ("questions_per_image", -1), ("seed", -1)],
+     ("questions_per_image", -1), ("seed", -1), ("without", ("pink", "cube"))],
 )  # fmt: skip
 def test_bad_settings_are_named(field, value):
     with pytest.raises(ValueError, match=field):
@@ -228,6 +228,17 @@ def test_command_writes_report_and_sheet(tmp_path, capsys):
     assert "error:" in capsys.readouterr().err
     assert main([str(tmp_path / "x"), "--workers", "0"]) == 2
     assert "workers" in capsys.readouterr().err
+
+
+def test_a_held_out_pair_belongs_to_the_folder(tmp_path, capsys):
+    sizes = ["--train", "0", "--val", "2", "--test", "0", "--width", "48", "--height", "32"]
+    arguments = [str(tmp_path), *sizes, "--samples", "1", "--workers", "1"]
+    held_out = [*arguments, "--without", "cyan", "cube"]
+    assert main(held_out) == 0 and main(held_out) == 0
+    things = [o for s in read(tmp_path, "scenes", "val")["scenes"] for o in s["objects"]]
+    assert not any((o["color"], o["shape"]) == ("cyan", "cube") for o in things)
+    assert main(arguments) == 2
+    assert "without is ['cyan', 'cube'], not None" in capsys.readouterr().err
 
 
 def test_report_counts_and_text():

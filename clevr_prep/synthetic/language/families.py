@@ -42,6 +42,8 @@ def _set_shape(meaning: tuple):
         return ("same", rest[0], _set_shape(rest[1]))
     if kind == "both":
         return ("both", _set_shape(rest[1]), _set_shape(rest[3]))
+    if kind == "and":
+        return ("and", _set_shape(rest[0]), _set_shape(rest[1]))
     said = tuple(a for a, v in zip(ATTRIBUTES, description[1:], strict=True) if v is not None)
     return ("either", said, _set_shape(rest[0]), _set_shape(rest[1]))
 

@@ -7,6 +7,7 @@ set           ("scene", desc)                         all objects that fit
               ("relate", desc, direction, anchor)     those in a direction from an object
               ("same", desc, attribute, anchor)       others that share a value with an object
               ("both", desc, direction, anchor, direction, anchor)   in two directions at once
+              ("and", desc, set, set)                 in one set and in the other
               ("either", desc, set, set)              in one set or the other
 question      ("count", set)  ("exist", set)  ("query", attribute, thing)
               ("number", comparison, set, set)        comparison is equal_integer, greater_than
@@ -14,8 +15,10 @@ question      ("count", set)  ("exist", set)  ("query", attribute, thing)
               ("equal", attribute, thing, thing)
 expression    ("refer", thing)
 
-An anchor or a thing is a set that must have exactly one member. The grammar turns meanings into
-text and text into meanings; families are shapes of meanings.
+An anchor or a thing is a set that must have exactly one member. Any set may stand within any
+other: CLEVR's questions are a few of these meanings, `families` lists them by their shapes. Two
+directions at once are "both" as CLEVR has it; "and" joins sets of all kinds, also two directions.
+The grammar turns meanings into text and text into meanings.
 """
 
 from clevr_prep.clevr.scene_masks import ATTRIBUTES
@@ -43,10 +46,14 @@ class _Builder:
         elif kind == "same":
             last = self.add(f"same_{rest[0]}", self.thing(rest[1]))
         elif kind == "both":
-            # CLEVR's programs begin with the relation that its questions name last.
-            last = self.add("intersect", self.relate(*rest[2:]), self.relate(*rest[:2]))
+            sides = [rest[:2], rest[2:]]
+            if all(anchor[0] == "scene" for _, anchor in sides):
+                # CLEVR's programs begin with the relation that its questions name last.
+                sides.reverse()
+            last = self.add("intersect", *[self.relate(*side) for side in sides])
         else:
-            last = self.add("union", self.set(rest[0]), self.set(rest[1]))
+            function = {"and": "intersect", "either": "union"}[kind]
+            last = self.add(function, self.set(rest[0]), self.set(rest[1]))
         for attribute, value in zip(ATTRIBUTES, description[1:], strict=True):
             if value is not None:
                 last = self.add(f"filter_{attribute}", last, value=value)

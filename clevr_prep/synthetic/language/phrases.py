@@ -10,6 +10,8 @@ The same rules are generated from and matched against (see ``grammar``), so what
 exactly what can be said.
 """
 
+from itertools import product
+
 from clevr_prep.synthetic.language.meaning import NOTHING_SAID
 
 WORDS = {
@@ -68,6 +70,29 @@ _RELATE = ("relate", "?d", "?r", "?x")
 _SAME = ("same", "?d", "?a", "?x")
 _SAME_ANY = ("same", NOTHING_SAID, "?a", "?x")
 _BOTH = ("both", "?d", "?r", "?x", "?s", "?y")
+_EITHER = ("either", "?d", "?x", "?y")
+_AND = ("and", "?d", "?x", "?y")
+
+
+def _clause(kind: str, side: int) -> tuple[tuple, str, str]:
+    """A relation or sameness of nothing in particular, what one thing does, and what several do."""
+    if kind == "relate":
+        where = f"<side:r{side}> <the:x{side}>"
+        pattern = ("relate", NOTHING_SAID, f"?r{side}", f"?x{side}")
+        return pattern, f"is {where}", f"are {where}"
+    pattern = ("same", NOTHING_SAID, f"?a{side}", f"?x{side}")
+    return pattern, f"<shares:a{side}> <the:x{side}>", f"<share:a{side}> <the:x{side}>"
+
+
+# Intersections of two clauses, as CLOSURE says them: what one thing does, and what several do.
+_TWO_CLAUSES = [
+    (("and", "?d", first, second), f"{one} and {other}", f"{several} and {others}")
+    for (first, one, several), (second, other, others) in product(
+        *([_clause(kind, side) for kind in ("relate", "same")] for side in (1, 2))
+    )
+]
+# Any two sets are said as nouns. That is long, so two clauses are said so less often.
+_NOUNS = 0.25
 
 _NOUN_PHRASES = {
     "one": [
@@ -93,8 +118,10 @@ _NOUN_PHRASES = {
             ],
         ),
         (_BOTH, ["the <one:d> that is {both}"]),
-        # Of expressions alone: no question asks about one member of a union.
-        (("either", "?d", "?x", "?y"), ["the <one:d> that is [either] <a:x> or <a:y>"]),
+        # Of CLEVR's expressions alone: none of its questions asks about one member of a union.
+        (_EITHER, ["the <one:d> that is [either] <a:x> or <a:y>"]),
+        (_AND, [(_NOUNS, "the <one:d> that is both <a:x> and <a:y>")]),
+        *((pattern, [f"the <one:d> that {does}"]) for pattern, does, _ in _TWO_CLAUSES),
     ],
     "a": [
         (("scene", "?d"), ["a <one:d>"]),
@@ -107,10 +134,18 @@ _NOUN_PHRASES = {
             ],
         ),
         (_BOTH, ["a <one:d> that is {both}"]),
+        (_EITHER, ["a <one:d> that is [either] <a:x> or <a:y>"]),
+        (_AND, [(_NOUNS, "a <one:d> that is both <a:x> and <a:y>")]),
+        *((pattern, [f"a <one:d> that {does}"]) for pattern, does, _ in _TWO_CLAUSES),
     ],
     "group": [
         (("scene", "?d"), ["<many:d>"]),
         (_RELATE, ["<many:d> [that are] <side:r> <the:x>"]),
+        (_SAME, ["<many:d> that <share:a> <the:x>", (0.2, "<many:d> <of_same:a> <the:x>")]),
+        (_BOTH, ["<many:d> that are {both}"]),
+        (_EITHER, ["<many:d> that are [either] <group:x> or <group:y>"]),
+        (_AND, [(_NOUNS, "<many:d> that are both <group:x> and <group:y>")]),
+        *((pattern, [f"<many:d> that {do}"]) for pattern, _, do in _TWO_CLAUSES),
     ],
 }
 
@@ -134,10 +169,9 @@ _COUNT = [
         ],
     ),
     (("count", _BOTH), ["{how_many} <many:d> are {both} ?"]),
-    (
-        ("count", ("either", "?d", "?x", "?y")),
-        ["{how_many} <many:d> are [either] <group:x> or <group:y> ?"],
-    ),
+    (("count", _EITHER), ["{how_many} <many:d> are [either] <group:x> or <group:y> ?"]),
+    (("count", _AND), [(_NOUNS, "{how_many} <many:d> are both <group:x> and <group:y> ?")]),
+    *((("count", pattern), [f"{{how_many}} <many:d> {do} ?"]) for pattern, _, do in _TWO_CLAUSES),
 ]
 
 _EXIST = [
@@ -162,6 +196,32 @@ _EXIST = [
         ],
     ),
     (("exist", _SAME_ANY), ["is there anything else that <shares:a> <the:x> ?"]),
+    # CLEVR asks only of one relation or sameness whether there is anything.
+    (
+        ("exist", _BOTH),
+        ["are there any <many:d> that are {both} ?", "is there a <one:d> that is {both} ?"],
+    ),
+    (
+        ("exist", _EITHER),
+        [
+            "are there any <many:d> that are [either] <group:x> or <group:y> ?",
+            "is there a <one:d> that is [either] <a:x> or <a:y> ?",
+        ],
+    ),
+    (
+        ("exist", _AND),
+        [
+            (_NOUNS, "are there any <many:d> that are both <group:x> and <group:y> ?"),
+            (_NOUNS, "is there a <one:d> that is both <a:x> and <a:y> ?"),
+        ],
+    ),
+    *(
+        (
+            ("exist", pattern),
+            [f"are there any <many:d> that {do} ?", f"is there a <one:d> that {does} ?"],
+        )
+        for pattern, does, do in _TWO_CLAUSES
+    ),
 ]
 
 _QUERY = [

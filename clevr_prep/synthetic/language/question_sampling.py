@@ -26,6 +26,8 @@ _SEVERAL = 0.55  # of the sets that are not empty, where possible
 class MeaningSampler:
     """Draws questions about one scene. Every method returns None when a draw did not succeed."""
 
+    _idle_clauses = _IDLE_CLAUSES
+
     def __init__(self, masks: SceneMasks, rng: random.Random):
         self._masks = masks
         self._rng = rng
@@ -33,8 +35,11 @@ class MeaningSampler:
 
     def draw(self, family: Family) -> tuple[tuple, str] | None:
         """One question of a family: its meaning and its answer."""
-        kind, *shape = family.shape
-        if not self._is_open(*family.shape):
+        return self._question(*family.shape)
+
+    def _question(self, kind: str, *shape) -> tuple[tuple, str] | None:
+        """One question of a shape."""
+        if not self._is_open(kind, *shape):
             return None
         if kind in ("count", "exist"):
             drawn = self._set(shape[0], kind)
@@ -129,7 +134,7 @@ class MeaningSampler:
                 return None
             alike = self._masks.same[parts[0]][anchor[1]]
             group = Group(alike, (everything,), banned | BIT[parts[0]])
-            return (parts[0], anchor[0]), group, 1 << anchor[1]
+            return (parts[0], anchor[0]), group, 1 << anchor[1] | anchor[2]
         anchors = [self._thing(part) for part in parts]
         if None in anchors or len({anchor[1] for anchor in anchors}) < len(anchors):
             return None
@@ -200,7 +205,7 @@ class MeaningSampler:
             return None
         fitting = tables.fits[option[0]][option[1]]
         if not group.matters_to(fitting) and (
-            purpose == "refer" or self._rng.random() >= _IDLE_CLAUSES
+            purpose == "refer" or self._rng.random() >= self._idle_clauses
         ):
             return None
         return tables.words(*option), fitting & group.members
@@ -220,7 +225,7 @@ class MeaningSampler:
             return None
         union = one[1] | other[1]
         idle = union in (one[1], other[1]) and one[1] and other[1]
-        if idle and self._rng.random() >= _IDLE_CLAUSES:
+        if idle and self._rng.random() >= self._idle_clauses:
             return None
         words, wanted = NOTHING_SAID, self._masks.everything
         if said:

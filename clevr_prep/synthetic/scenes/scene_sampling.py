@@ -58,6 +58,20 @@ def relationships(objects: list[dict]) -> dict[str, list[list[int]]]:
     return found
 
 
+def held_out(colours: dict, pair: tuple[str, str]) -> dict:
+    """The colours of each shape but for one colour of one shape.
+
+    Raises ValueError where there is no such pair, or nothing left.
+    """
+    colour, shape = pair
+    if colour not in COLOURS or shape not in SHAPE_NAMES:
+        raise ValueError(
+            f"no object is a {colour} {shape}: without takes one of {', '.join(COLOURS)} and one "
+            f"of {', '.join(SHAPE_NAMES)}"
+        )
+    return colours | {shape: tuple(name for name in colours[shape] if name != colour)}
+
+
 def _sample_objects(rng: np.random.Generator, count: int, colours: dict) -> list[dict]:
     names = list(SIZES)
     while True:
@@ -87,12 +101,14 @@ def sample_scene(
     min_objects: int = 3,
     max_objects: int = 10,
     cogent: str | None = None,
+    without: tuple[str, str] | None = None,
     width: int = 480,
     height: int = 320,
     samples: int = 4,
 ) -> dict:
     """Draw a scene in which every object can be seen; `cogent` is None, "A" or "B".
 
+    ``without`` is a colour and a shape that no object has together.
     Pixel coordinates are for an image of width x height. The caller adds `image_index`,
     `image_filename` and `split`. Raises ValueError for bounds that make no scene.
     """
@@ -102,10 +118,11 @@ def sample_scene(
         )
     if cogent not in COGENT:
         raise ValueError(f"cogent is {cogent!r}, must be A, B or nothing")
+    colours = held_out(COGENT[cogent], without) if without else COGENT[cogent]
     count = int(rng.integers(min_objects, max_objects + 1))
     mask_height = max(round(MIN_PIXELS_WIDTH * height / width), 1)
     while True:
-        objects = _sample_objects(rng, count, COGENT[cogent])
+        objects = _sample_objects(rng, count, colours)
         place = tuple(float(v) for v in np.asarray(PLACE) + rng.uniform(-JITTER, JITTER, 3))
         mask = instance_mask({"objects": objects}, Camera(place, MIN_PIXELS_WIDTH, mask_height))
         if (np.bincount(mask.ravel(), minlength=count + 1)[1:] >= MIN_PIXELS).all():

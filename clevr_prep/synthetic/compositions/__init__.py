@@ -1,0 +1,1 @@
+"""Questions that test whether a model generalises, as splits of a dataset folder."""
