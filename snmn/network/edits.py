@@ -207,7 +207,7 @@ def _region(
         return None
     try:
         values = torch.as_tensor(np.asarray(given, dtype=float))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = torch.zeros(())
     if values.shape == (4,):
         if not (values.isfinite().all() and values[2] > 0 and values[3] > 0):
