@@ -88,7 +88,7 @@ def test_boxes_are_in_pixels_of_the_image(client):
         ({"attention": [[[0.0] * 14] * 14]}, "edit", "Step 1: weights of cells"),
         ({"attention": [[1.0] * 65]}, "invalid", "attention"),
         ({"attention": [10**400]}, "invalid", "attention"),
-        ({"attention": [[10**400, 0, 1, 1]]}, None, "(?i)attention|box"),
+        ({"attention": [[10**400, 0, 1, 1]]}, "edit", "Step 1: a box is"),
         ({"attention": [[0, 0, 5, 5]], "layout": "_NoOp"}, "edit", "Step 1, _NoOp, leaves no map"),
     ],
 )
@@ -100,7 +100,7 @@ def test_what_cannot_be_is_refused(client, edits, code, said, reliability):
     )
     with row.attempt():
         response = client.post("/api/predict", json=ASK | edits)
-        body = refused(response, 422, code or response.json()["code"])
+        body = refused(response, 422, code)
         assert re.match(said, body["detail"]), body
 
 
