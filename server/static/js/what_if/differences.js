@@ -14,22 +14,22 @@ export const heard = ({ word_attention: shares }, words) => {
 
 export const looksAt = (step) => describeLevels(step.stack[step.pointer]);
 
-// Sentences; none where both do the same.
+// [what, sentence] each; none where both do the same.
 export function differences(own, run, t) {
   const [before, after] = [own.steps[t], run.steps[t]];
   const title = (name) => run.modules.find((module) => module.name === name).title;
   const found = [];
   if (before.module !== after.module) {
-    found.push(`${title(after.module)} instead of ${title(before.module)}`);
+    found.push(["module", `${title(after.module)} instead of ${title(before.module)}`]);
   }
   if (apart(before.word_attention, after.word_attention)) {
-    found.push(`listens to ${heard(after, run.words)} instead of ${heard(before, own.words)}`);
+    found.push(["words", `listens to ${heard(after, run.words)} instead of ${heard(before, own.words)}`]);
   }
   if (apart(before.image_attention.flat(), after.image_attention.flat())) {
-    found.push(`its map is ${looksAt(after)}, and was ${looksAt(before)}`);
+    found.push(["map", `its map is ${looksAt(after)}, and was ${looksAt(before)}`]);
   }
   if (before.pointer !== after.pointer) {
-    found.push(`the stack's top is at place ${after.pointer}, and was at ${before.pointer}`);
+    found.push(["stack", `the stack's top is at place ${after.pointer}, and was at ${before.pointer}`]);
   }
   return found;
 }

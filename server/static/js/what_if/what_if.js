@@ -62,7 +62,7 @@ export class WhatIf {
     const own = this.own.steps[t];
     return [
       set ? make("span", { class: "set" }, `set: ${set}`) : "",
-      found.length ? make("span", { class: "differs" }, `differs: ${found.join("; ")}`) : "",
+      found.length ? make("span", { class: "differs" }, `differs: ${found.map(([what]) => what).join(", ")}`) : "",
       found.length ? make("span", { class: "hint" }, `own: ${this.#title(own)}`) : "",
       found.length ? thumbnail(this.image, own.stack[own.pointer]) : "",
     ].filter(Boolean);
@@ -79,7 +79,9 @@ export class WhatIf {
     byId("own-map").setAttribute("aria-label", `The model's own attention after step ${t + 1}, ${looksAt(own)}`);
     byId("own-stack").replaceChildren(...stackRows(own, this.image));
     byId("own-moves").textContent = stackMoves(own);
-    byId("step-differs").textContent = found.length ? `Differs: ${found.join("; ")}.` : "Both do the same at this step.";
+    byId("step-differs").textContent = found.length
+      ? `Differs: ${found.map(([, sentence]) => sentence).join("; ")}.`
+      : "Both do the same at this step.";
     byId("looks").classList.toggle("differs", found.length > 0);
   }
 
