@@ -48,20 +48,22 @@ class Intervention:
         words = self.words[:, step].to(own.dtype)
         return torch.where(words.any(dim=1, keepdim=True), words, own)
 
-    def scaled(self, found: Tensor, norm: Tensor) -> "Intervention":
+    def scaled(self, found: Tensor, weight: Tensor) -> "Intervention":
         """The regions as image_attention, as strong as what Find makes of the question.
 
-        found [N,T,P] are Find's maps at all steps, and norm that of the layer that scores them,
-        without which there would be no telling how strong an object is that no step looks for.
+        found [N,T,P] are Find's maps at all steps, and weight those of the layer that scores them:
+        by its norm one can tell how strong an object is that no step looks for.
         """
         if self.regions is None:
             return self
         found = found.flatten(1)
         low = found.median(dim=1).values[:, None, None]
-        high = torch.maximum(found.max(dim=1).values[:, None, None], low + _CONTRAST * norm)
-        # In parts of an object as in the whole: shares of e^logit, which softmax adds up.
+        high = torch.maximum(
+            found.max(dim=1).values[:, None, None], low + _CONTRAST * weight.norm()
+        )
+        # Parts of an object add up to the whole as softmax adds them up: shares of e^logit.
         share = self.regions.to(found.dtype)
-        logits = low + torch.log1p(share * torch.expm1(high - low))
+        logits = torch.logaddexp(low + torch.log1p(-share), high + share.log())
         return replace(self, image_attention=logits, regions=None)
 
     def maps(self, step: int, own: Tensor, pointer: Tensor) -> Tensor:
