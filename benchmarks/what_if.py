@@ -17,6 +17,7 @@ from PIL import Image
 
 import snmn
 from benchmarks.what_if_cases import Case, cases
+from clevr_prep.clevr.scene_masks import VALUES
 from server.samples import find_sample, open_sample
 from snmn.common.commands import run
 from snmn.common.paths import home_path
@@ -50,21 +51,29 @@ PICTURE = (
 
 
 def most_telling(found: list[Case]) -> list[Case]:
-    """The surest case of each kind that follows its program, then the next ones, up to CASES."""
+    """The best case of each kind that follows its program, then the next ones, up to CASES.
+
+    Best are numbers and colours, which are rarely right by chance, and of these the surest.
+    """
     by_kind = defaultdict(list)
-    for case in sorted(found, key=lambda case: -case.surety):
+    for case in sorted(found, key=_merit, reverse=True):
         if case.follows and all(
             case.question != other.question for other in by_kind[case.edit.kind]
         ):
             by_kind[case.edit.kind].append(case)
     ranked = sorted(
         (
-            (rank, -case.surety, kind)
+            (rank, tuple(-part for part in _merit(case)), kind)
             for kind, ones in by_kind.items()
             for rank, case in enumerate(ones)
         ),
     )
     return [by_kind[kind][rank] for rank, _, kind in ranked[:CASES]]
+
+
+def _merit(case: Case) -> tuple[bool, float]:
+    answer = case.after[0]
+    return answer.isdecimal() or answer in VALUES["color"], case.surety
 
 
 def rates(found: list[Case]) -> list[str]:
@@ -151,8 +160,8 @@ def _write(options: argparse.Namespace) -> None:
     predictor = snmn.Predictor.bundled(options.model)
     found = cases(predictor, options.clevr_dir, options.split)
     PAGE.write_text(page(found))
-    # A third as large in 32 colours, which is all that maps and type need.
-    picture(predictor).quantize(32).save(ROOT / "docs/what_if.png", optimize=True)
+    # As a palette, a third as large.
+    picture(predictor).quantize(128).save(ROOT / "docs/what_if.png", optimize=True)
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
         for number, case in enumerate(most_telling(found), start=1):
