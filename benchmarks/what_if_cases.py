@@ -115,7 +115,7 @@ class _Asked:
         if not chosen:
             return []
         plans = [
-            plan_edits(edit.edits, self.model, self.question, self.words, self.size)[0]
+            plan_edits(edit.edits, self.model, self.question, self.words, self.size).intervention
             for edit in chosen
         ]
         return [

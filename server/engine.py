@@ -132,13 +132,13 @@ class Engine:
             else:
                 image = decode_image(upload, max_pixels=self.settings.max_pixels)
                 size = image.size
-            intervention, given = planned(edits, entry.model, words, indices, size)
+            plan = planned(edits, entry.model, words, indices, size)
             if sample is not None:
                 features = self._sample_features(entry.backbone, sample)
             else:
                 features = self._image_features(entry.backbone, image)
-            output = forward(entry.model, indices, features, intervention)
-            return tell(entry, words, output, given, size, question, sample, start)
+            output = forward(entry.model, indices, features, plan)
+            return tell(entry, words, output, plan.given, size, question, sample, start)
 
         return await self._in_thread(answer)
 

@@ -5,15 +5,14 @@ import torch
 from clevr_prep.clevr.expert_layouts import pad_layout
 from clevr_prep.synthetic.language.text_layouts import layout_of_text
 from server.errors import DemoError
-from snmn.network.edits import EditError, Edits, plan_edits
-from snmn.network.intervention import Intervention
+from snmn.network.edits import EditError, Edits, Plan, plan_edits
 from snmn.network.layouts import LayoutEditError
 from snmn.network.model import SNMN
 
 
 def planned(
     edits: Edits, model: SNMN, words: list[str], indices: list[int], size: tuple[int, int]
-) -> tuple[Intervention | None, list[tuple[str, ...]]]:
+) -> Plan:
     """`plan_edits` of one question; DemoError (422, layout or edit) says what cannot be."""
     try:
         return plan_edits(edits, model, torch.tensor([indices]), words, size)
@@ -27,7 +26,7 @@ def own_layout(model: SNMN, indices: list[int]) -> list[str]:
     """The likeliest modules of a question's word indices, by step; they depend on no image."""
     question, length = torch.tensor([indices]), torch.tensor([len(indices)])
     with torch.inference_mode():
-        control = model.controller(model.question_encoder(question, length))
+        _, control = model.decide(question, length)
     return [model.module_names[index] for index in control.module_probs[0].argmax(dim=1).tolist()]
 
 

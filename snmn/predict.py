@@ -30,8 +30,7 @@ from snmn.common.paths import home_path
 from snmn.common.vocabulary import encode, tokenise
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Step, Trace, trace
-from snmn.network.edits import Edits, edits_of_text, plan_edits
-from snmn.network.intervention import Intervention
+from snmn.network.edits import Edits, Plan, edits_of_text, plan_edits
 from snmn.network.model import SNMN, SNMNOutput
 from snmn.network.modules import NeuralModule
 from snmn.network.own_modules import import_modules, parse_modules
@@ -130,11 +129,8 @@ class Predictor:
         image = open_image(image) if path else as_rgb(image)
         edits = Edits(layout, words, attention)
         asked = tokenise(question)
-        intervention, given = plan_edits(
-            edits, self.model, torch.tensor([indices]), asked, image.size
-        )
-        features = image_features(self.backbone, image)
-        output = forward(self.model, indices, features, intervention)
+        plan = plan_edits(edits, self.model, torch.tensor([indices]), asked, image.size)
+        output = forward(self.model, indices, image_features(self.backbone, image), plan)
         size = torch.tensor([image.size])
         encoded, length = torch.tensor(indices), len(indices)
         answers, box = [], None
@@ -149,7 +145,7 @@ class Predictor:
             answers = answered.answers
             if box is None or is_question(asked):
                 steps = answered
-        for step, parts in zip(steps.steps, given, strict=True):
+        for step, parts in zip(steps.steps, plan.given, strict=True):
             step.given = parts
         return Result(image, question, answers, None if box is None else box.tolist(), steps)
 
@@ -188,12 +184,13 @@ def forward(
     model: SNMN,
     indices: list[int],
     features: Tensor,
-    intervention: Intervention | None = None,
+    plan: Plan | None = None,
 ) -> SNMNOutput:
     """One forward pass of a question's word indices [S] about features [1,H,W,D]."""
     question, length = torch.tensor([indices]), torch.tensor([len(indices)])
+    edits = (plan.intervention, plan.decided) if plan else ()
     with torch.inference_mode():
-        return model(question, length, features, intervention)
+        return model(question, length, features, *edits)
 
 
 def describe(result: Result) -> str:

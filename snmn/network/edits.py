@@ -16,9 +16,11 @@ from torch import Tensor
 from snmn.common.boxes import box_shares
 from snmn.common.errors import UserError, shown
 from snmn.common.vocabulary import tokenise
+from snmn.network.controller import Control
 from snmn.network.intervention import Intervention
 from snmn.network.layouts import can_run, read_layout, stack_heights
 from snmn.network.model import SNMN
+from snmn.network.question_encoder import EncodedQuestion
 
 
 class EditError(UserError):
@@ -47,22 +49,34 @@ class Edits:
         return any(part is not None for part in (self.layout, self.words, self.attention))
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What edits come to for one question.
+
+    - intervention, decided: as `SNMN.forward` takes them; None where there is nothing
+    - given [T]: which of "module", "words" and "attention" are set at each step
+    """
+
+    intervention: Intervention | None
+    decided: tuple[EncodedQuestion, Control] | None
+    given: list[tuple[str, ...]]
+
+
 def plan_edits(
     edits: Edits,
     model: SNMN,
     question: Tensor,
     words: Sequence[str],
     image_size: tuple[int, int],
-) -> tuple[Intervention | None, list[tuple[str, ...]]]:
-    """The intervention on one question, [1,S] indices of ``words``, about an image.
+) -> Plan:
+    """The plan for one question, [1,S] indices of ``words``, about an image.
 
-    image_size is (width, height) in pixels. Also returns, for each of T steps, which of "module",
-    "words" and "attention" are set. Raises LayoutEditError for a layout that cannot run, EditError
-    for all else that cannot be.
+    image_size is (width, height) in pixels. Raises LayoutEditError for a layout that cannot run,
+    EditError for all else that cannot be.
     """
     steps = model.controller.num_steps
     if not edits:
-        return None, [()] * steps
+        return Plan(None, None, [()] * steps)
     layout: list[str | None] = [None] * steps
     if edits.layout is not None:
         layout = read_layout(edits.layout, model.module_names, steps)
@@ -75,33 +89,37 @@ def plan_edits(
         words=_stacked(weights, torch.zeros(len(words))),
         regions=_stacked(regions, torch.full((grid[0] * grid[1],), torch.nan)),
     )
+    decided = None
     if any(layout) or intervention.regions is not None:
-        _check(model, layout, regions, question, intervention)
+        if None in layout:
+            # The controller never sees the image: what it chooses is known before anything runs.
+            with torch.inference_mode():
+                length = torch.tensor([question.shape[1]])
+                decided = model.decide(question, length, intervention)
+        probs = decided[1].module_probs[0] if decided else None
+        _check(model, layout, regions, probs)
     if any(layout):
         indices = [model.module_names.index(name) if name else -1 for name in layout]
         intervention.layout = torch.tensor([indices])
     given = {"module": layout, "words": weights, "attention": regions}
-    return intervention, [
+    by_step = [
         tuple(name for name, entries in given.items() if entries[step] is not None)
         for step in range(steps)
     ]
+    return Plan(intervention, decided, by_step)
 
 
 def _check(
     model: SNMN,
     layout: list[str | None],
     regions: list[Tensor | None],
-    question: Tensor,
-    intervention: Intervention,
+    probs: Tensor | None,
 ) -> None:
-    """Refuse what the stack cannot run, and attention where it holds no map."""
-    names = layout
-    if None in layout:
-        # The controller never sees the image: what it will choose is known before anything runs.
-        with torch.inference_mode():
-            encoded = model.question_encoder(question, torch.tensor([question.shape[1]]))
-            probs = model.controller(encoded, intervention).module_probs[0]
-        names = _likeliest(model, layout, probs)
+    """Refuse what the stack cannot run, and attention where it holds no map.
+
+    probs [T,M] are the controller's, None where the layout leaves it nothing to choose.
+    """
+    names = layout if probs is None else _likeliest(model, layout, probs)
     heights = stack_heights(model.nmn, names, given=[name is not None for name in layout])
     for step, (region, height) in enumerate(zip(regions, heights, strict=True)):
         if region is not None and not height:

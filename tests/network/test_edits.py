@@ -28,7 +28,8 @@ def model():
 
 
 def plan(model, **edits):
-    return plan_edits(Edits(**edits), model, torch.tensor([encode(QUESTION)]), WORDS, SIZE)
+    found = plan_edits(Edits(**edits), model, torch.tensor([encode(QUESTION)]), WORDS, SIZE)
+    return found.intervention, found.given
 
 
 def run(model, intervention):
@@ -201,6 +202,19 @@ def test_a_model_that_leaves_out_what_cannot_run():
     assert heights.tolist() == [0, 1, 1, 1]
     with pytest.raises(LayoutEditError, match="step 3, _And, .* 1 map after step 2, _Find"):
         plan(model, layout=["_NoOp", None, "_And"])
+
+
+def test_what_was_decided_for_the_check_is_not_decided_again(model):
+    question, length = torch.tensor([encode(QUESTION)]), torch.tensor([len(WORDS)])
+    features = torch.randn(1, H, W, D, generator=torch.Generator().manual_seed(1))
+    edits = Edits(["_Find", None, "_Scene", "_Find"], ["red"])
+    found = plan_edits(edits, model, question, WORDS, SIZE)
+    assert plan_edits(Edits("_Find"), model, question, WORDS, SIZE).decided is None
+    with torch.no_grad():
+        anew = model(question, length, features, found.intervention)
+        saved = model(question, length, features, found.intervention, found.decided)
+    for name in ("module_probs", "module_logits", "question_attention", "stack", "answer_logits"):
+        assert torch.equal(getattr(anew, name), getattr(saved, name)), name
 
 
 def test_texts_of_a_command_line():
