@@ -146,6 +146,9 @@ class Train:
     SHARPEN_LOSS_SCALING_FUNC: str = ""  # with func_scaling, a name in snmn.training.losses
     SHARPEN_SCHEDULE_BEGIN: int = 500
     SHARPEN_SCHEDULE_END: int = 10000
+    # (ours) [from, own]: layouts are found by trying them from the first of these steps on, and
+    # from the second on the model's own decisions run; see docs/layout_search.md
+    LAYOUT_SEARCH: list = field(default_factory=list)
     LAYOUT_PRIOR: list = field(default_factory=list)  # (ours) [[from step, layout], ...], each one
     # that all questions are held to at first
     LAYOUT_PRIOR_WEIGHT: float = 1.0  # (ours) how strongly, until

@@ -112,11 +112,12 @@ def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:
     flat = flatten(settings)
     loc, vqa = flat["MODEL.BUILD_LOC"], flat["MODEL.BUILD_VQA"]
     rec, gt_layout = flat["MODEL.REC.USE_REC_LOSS"], flat["TRAIN.USE_GT_LAYOUT"]
+    search = bool(flat.get("TRAIN.LAYOUT_SEARCH"))
     return {
         "answer_weight": flat["TRAIN.VQA_LOSS_WEIGHT"] if vqa else None,
         "cell_weight": flat["TRAIN.BBOX_IND_LOSS_WEIGHT"] if loc else None,
         "offset_weight": flat["TRAIN.BBOX_OFFSET_LOSS_WEIGHT"] if loc else None,
-        "layout_weight": flat["TRAIN.LAYOUT_LOSS_WEIGHT"] if gt_layout else None,
+        "layout_weight": flat["TRAIN.LAYOUT_LOSS_WEIGHT"] if gt_layout or search else None,
         "reconstruction_weight": flat["TRAIN.REC_LOSS_WEIGHT"] if rec else None,
         "sharpen_weight": (
             flat["TRAIN.SHARPEN_LOSS_WEIGHT"] if flat["TRAIN.USE_SHARPEN_LOSS"] else None
@@ -131,6 +132,7 @@ def loss_arguments(settings: dict[str, Any]) -> dict[str, Any]:
         ),
         # Ours, which configurations of the earlier codebases do not have.
         "reading_order_weight": flat.get("TRAIN.READING_ORDER_WEIGHT", 0.0) or None,
+        "words_weight": 1.0 if search else None,
         "prior_layouts": flat.get("TRAIN.LAYOUT_PRIOR", []),
         "prior_weight": flat.get("TRAIN.LAYOUT_PRIOR_WEIGHT", 0.0),
         "prior_begin": flat.get("TRAIN.LAYOUT_PRIOR_SCHEDULE_BEGIN", 0),

@@ -34,6 +34,8 @@ class Batch:
         hops: [N] int64, 255 unknown.
         next_read: [N, T] int64 for each step of a layout the step whose words come next, see
             `snmn.common.reading_order`; None without layouts.
+        words: [N, T, S] float32 weights of the words that a layout's steps are to listen to; None
+            where nothing says so.
         image_size: [N, 2] int64 (width, height) in pixels of each question's image; loc only.
         box: [N, 4] float32 true boxes [x, y, w, h] in pixels, NaN unknown; None where nobody
             knows any. With it come
@@ -52,6 +54,7 @@ class Batch:
     hops: torch.Tensor
     image_size: torch.Tensor | None = None
     next_read: torch.Tensor | None = None
+    words: torch.Tensor | None = None
     box: torch.Tensor | None = None
     box_cell: torch.Tensor | None = None
     box_offset: torch.Tensor | None = None

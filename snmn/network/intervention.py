@@ -26,12 +26,14 @@ class Intervention:
       NaN where the modules' own stays
     - regions [N,T,P]: the same by shares, 0 where nothing is and 1 at a cell with a whole object;
       how strong that is, `scaled` takes from the maps of the model's own
+    - steps: how many steps run, where all that follow do nothing; None for all T
     """
 
     layout: Tensor | None = None
     words: Tensor | None = None
     image_attention: Tensor | None = None
     regions: Tensor | None = None
+    steps: int | None = None
 
     def module_probs(self, own: Tensor) -> Tensor:
         """The module probabilities [N,T,M] that run, from the controller's own."""

@@ -110,7 +110,10 @@ class SNMN(nn.Module):
             probs = intervention.module_probs(control.module_probs)
             control = replace(control, module_probs=probs)
         knowledge = self.knowledge_base(image_features, N)
-        run = self.nmn(control.control, control.module_probs, knowledge, intervention)
+        steps = intervention.steps if intervention else None
+        run = self.nmn(
+            control.control[:, :steps], control.module_probs[:, :steps], knowledge, intervention
+        )
         output = SNMNOutput(
             answer_logits=None,
             module_logits=control.module_logits,

@@ -44,6 +44,7 @@ def build_training(
         attention_lr_scale=solver["ATTENTION_LR_SCALE"],
         max_steps=train["MAX_ITER"],
         seed=seed,
+        layout_search=tuple(train["LAYOUT_SEARCH"]) or None,
         question_types=question_types,
         expression_types=expression_types,
         config=settings,

@@ -6,6 +6,7 @@ of `snmn.training.losses`; validation and testing use the moving average of the 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ import torch
 from torch import Tensor
 
 from snmn.checkpoints.checkpoint import code_version, plain_arguments, vocabularies
-from snmn.checkpoints.checks import check_features
+from snmn.checkpoints.checks import check_features, naming
 from snmn.common.boxes import decode_boxes
 from snmn.data.batch import Batch
+from snmn.network.intervention import Intervention
 from snmn.network.model import SNMNOutput, build_model
+from snmn.storage.typed_settings import ConfigError
+from snmn.training.layout_search.batches import aims, answer_losses, decisions, questions
+from snmn.training.layout_search.search import LayoutSearch
 from snmn.training.losses import SNMNLoss, module_entropy
 from snmn.training.metrics import NamedMeans
 from snmn.training.nonfinite_check import LossWatch, check_weights
@@ -38,7 +43,9 @@ class SNMNTraining(pl.LightningModule):
     beside them for the reader. ``seed`` is that of dropout and other noise in training: what a step
     draws depends on it and on the step alone, so that training resumes exactly. ``question_types``
     and ``expression_types`` name the groups of accuracy and precision. After ``test``,
-    ``predictions`` holds a list of batches for each task.
+    ``predictions`` holds a list of batches for each task. With ``layout_search``
+    (two training steps) questions train under the programs of a `LayoutSearch`, which tries some
+    from the first step on; from the second on the model's own decisions run, still held to them.
 
     A model with both tasks makes two updates an iteration, one from a vqa batch and then one from a
     loc batch, as in the original; both are made by one optimiser. Whatever is counted in steps
@@ -59,6 +66,7 @@ class SNMNTraining(pl.LightningModule):
         seed: int = 0,
         question_types: Sequence[str] = (),
         expression_types: Sequence[str] = (),
+        layout_search: tuple[int, int] | None = None,
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
@@ -70,6 +78,11 @@ class SNMNTraining(pl.LightningModule):
             self.hparams["model"]["fixed_embedding"] = torch.zeros_like(fixed)
         self.model = build_model(**model)
         self.loss = SNMNLoss(**loss, module_names=self.model.module_names)
+        self.search = None
+        if layout_search is not None:
+            self.search = LayoutSearch(
+                most_steps=self.model.controller.num_steps, begin=layout_search[0], seed=seed
+            )
         tasks = (("vqa", self.model.answer_head), ("loc", self.model.cell_scores))
         self.tasks = tuple(task for task, head in tasks if head is not None)
         self.metrics = torch.nn.ModuleDict(
@@ -88,16 +101,21 @@ class SNMNTraining(pl.LightningModule):
         """Training iterations done; an iteration makes one update for each task."""
         return self.global_step // len(self.tasks)
 
-    def forward(self, batch: Batch) -> SNMNOutput:
+    def forward(self, batch: Batch, intervention: Intervention | None = None) -> SNMNOutput:
         """Run the model on a batch."""
-        return self.model(batch.question, batch.length, batch.image_features)
+        return self.model(batch.question, batch.length, batch.image_features, intervention)
 
-    def shared_step(self, batch: Batch, stage: str) -> tuple[Tensor, SNMNOutput]:
+    def shared_step(
+        self, batch: Batch, stage: str, intervention: Intervention | None = None
+    ) -> tuple[Tensor, SNMNOutput]:
         """The step of every stage: forward, losses for which there are labels, logging.
 
         Returns the total loss and the output.
         """
-        output = self(batch)
+        output = self(batch, intervention)
+        if self.search is not None and stage != "train":
+            # Experts' layouts are counted there, but are no aim.
+            batch = replace(batch, layout=None)
         losses = self.loss(output, batch, self.model, self.iteration)
         total = sum(losses.values(), start=output.memory.new_zeros(()))
         if stage != "train" or self.log_is_due:
@@ -121,7 +139,10 @@ class SNMNTraining(pl.LightningModule):
 
         Raises NonFiniteError for a loss that is not a number.
         """
-        loss, output = self.shared_step(batch, "train")
+        if self.search is None:
+            loss, output = self.shared_step(batch, "train")
+        else:
+            loss, output = self._searching_step(batch)
         self._watch.add(self.iteration + 1, loss, batch)
         if self.log_is_due or loss.device.type == "cpu":
             self._watch.check(self._folder)
@@ -136,6 +157,24 @@ class SNMNTraining(pl.LightningModule):
             self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
         self._log_iteration(done=self.global_step + 1)
         return {"loss": loss, "module_probs": output.module_probs.detach()}
+
+    def _searching_step(self, batch: Batch) -> tuple[Tensor, SNMNOutput]:
+        """A training step under the programs of the search, which learns from the answers."""
+        asked, step, task = questions(batch), self.iteration, batch.task
+        steps = self.model.controller.num_steps
+        learning, trying = self.search.choose(asked, step, task=task)
+        if any(trying):
+            with torch.no_grad():
+                output = self(batch, decisions(batch, trying, steps))
+            losses, answers = answer_losses(batch, output)
+            self.search.record(asked, trying, losses, answers, task=task, tried=True)
+        decided = decisions(batch, learning, steps)
+        own = step >= self.hparams.layout_search[1]
+        aim = aims(batch, learning, decided)
+        loss, output = self.shared_step(aim, "train", None if own else decided)
+        losses, answers = answer_losses(batch, output)
+        self.search.record(asked, learning, losses, answers, task=task, tried=False)
+        return loss, output
 
     @property
     def _folder(self) -> Path | None:
@@ -207,7 +246,14 @@ class SNMNTraining(pl.LightningModule):
             self.log(f"{stage}/score", score, prog_bar=True)
 
     def on_fit_start(self) -> None:
-        """Take the features' centre and scale from training images unless a checkpoint had them."""
+        """Take the features' centre and scale from training images unless a checkpoint had them.
+
+        Raises ConfigError for a search for layouts in several processes.
+        """
+        if self.search is not None and self.trainer.world_size > 1:
+            raise ConfigError(
+                "TRAIN.LAYOUT_SEARCH counts the answers of one process: train on one device"
+            )
         knowledge_base = self.model.knowledge_base
         if knowledge_base.normalize_features and not knowledge_base.feature_centre.any():
             knowledge_base.fit_normalization(self.trainer.datamodule.sample_features())
@@ -251,10 +297,18 @@ class SNMNTraining(pl.LightningModule):
         check_weights(self.model, self.iteration, self._folder)
         checkpoint["vocabularies"] = vocabularies(self.model.module_names)
         checkpoint["code_version"] = code_version()
+        if self.search is not None:
+            checkpoint["layout_search"] = self.search.state()
         if self.trainer.datamodule is not None:
             checkpoint |= data_identity(self.trainer.datamodule)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with features of another kind."""
+        """Go on with the search for layouts; refuse features of another kind.
+
+        Raises CheckpointError.
+        """
+        if self.search is not None:
+            with naming("the checkpoint to go on from"):
+                self.search.load(checkpoint.get("layout_search"))
         if self._trainer is not None and self.trainer.datamodule is not None:
             check_features(checkpoint, self.trainer.datamodule.feature_identity())

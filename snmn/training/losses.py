@@ -43,6 +43,7 @@ class Targets(Protocol):
     answer: Tensor | None  # [N], -1 unknown
     layout: Tensor | None  # [N,T]
     next_read: Tensor | None  # [N,T], see `snmn.common.reading_order`
+    words: Tensor | None  # [N,T,S] which words the layout's steps are to listen to
     box_cell: Tensor | None  # [N], -1 unknown
     box_offset: Tensor | None  # [N,4], in units of the grid
 
@@ -81,6 +82,7 @@ class SNMNLoss(nn.Module):
         offset_weight: float | None = None,
         reconstruction_weight: float | None = None,
         reading_order_weight: float | None = None,
+        words_weight: float | None = None,
         sharpen_weight: float | None = None,
         sharpen_type: str = "entropy",
         sharpen_begin: int = 0,
@@ -104,6 +106,7 @@ class SNMNLoss(nn.Module):
         self.reconstruction_weight = reconstruction_weight
         self.reading_order_weight = reading_order_weight
         self.reading_order = ReadingOrderLoss()
+        self.words_weight = words_weight
         self.sharpen_weight, self.sharpen_type = sharpen_weight, sharpen_type
         self.sharpen_begin, self.sharpen_end = sharpen_begin, sharpen_end
         self.weight_decay = weight_decay
@@ -116,23 +119,23 @@ class SNMNLoss(nn.Module):
     def forward(
         self, output: SNMNOutput, batch: Targets, model: nn.Module, step: int
     ) -> dict[str, Tensor]:
-        """Losses by name: answer, layout, cell, offset, reconstruction, reading_order, sharpen,
-        prior, l2.
+        """Losses by name: answer, layout, cell, offset, reconstruction, words, reading_order,
+        sharpen, prior, l2.
 
         ``step`` is the number of training iterations done before.
         """
         losses = {}
         if self.answer_weight is not None and batch.answer is not None:
-            losses["answer"] = self.answer_weight * F.cross_entropy(
-                output.answer_logits, batch.answer, ignore_index=UNKNOWN
+            losses["answer"] = self.answer_weight * known_cross_entropy(
+                output.answer_logits, batch.answer
             )
         if self.layout_weight is not None and batch.layout is not None:
-            losses["layout"] = self.layout_weight * F.cross_entropy(
+            losses["layout"] = self.layout_weight * known_cross_entropy(
                 output.module_logits.flatten(0, 1), batch.layout.flatten()
             )
         if self.cell_weight is not None and batch.box_cell is not None:
-            losses["cell"] = self.cell_weight * F.cross_entropy(
-                output.cell_scores, batch.box_cell, ignore_index=UNKNOWN
+            losses["cell"] = self.cell_weight * known_cross_entropy(
+                output.cell_scores, batch.box_cell
             )
         if self.offset_weight is not None and batch.box_cell is not None:
             known = batch.box_cell != UNKNOWN
@@ -141,12 +144,14 @@ class SNMNLoss(nn.Module):
             # until the device has counted the others.
             target = torch.where(known[:, None], batch.box_offset, predicted.detach())
             errors = F.mse_loss(predicted, target, reduction="none").mean(dim=1)  # [N]
-            losses["offset"] = self.offset_weight * errors.sum() / known.sum()
+            losses["offset"] = self.offset_weight * errors.sum() / known.sum().clamp_min(1)
         if self.reconstruction_weight is not None:
             losses["reconstruction"] = self.reconstruction_weight * reconstruction_loss(
                 output.reconstruction_logits, batch.question, batch.length
             )
-        if self.reading_order_weight is not None and batch.layout is not None:
+        if self.words_weight is not None and batch.words is not None:
+            losses["words"] = self.words_weight * words_loss(output.word_logits, batch.words)
+        if self.reading_order_weight is not None and batch.next_read is not None:
             losses["reading_order"] = self.reading_order_weight * self.reading_order(
                 output.question_attention, batch.question, batch.layout, batch.next_read
             )
@@ -191,12 +196,28 @@ def layout_distribution(layout: str, modules: Sequence[str] = MODULES) -> Tensor
     return probs
 
 
+def known_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    """Mean cross-entropy of logits [N,K] with what is known of truth [N]; 0 where nothing is."""
+    total = F.cross_entropy(logits, truth, ignore_index=UNKNOWN, reduction="sum")
+    return total / (truth != UNKNOWN).sum().clamp_min(1)
+
+
 def reconstruction_loss(logits: Tensor, question: Tensor, length: Tensor) -> Tensor:
     """Mean cross-entropy over true words: logits [N,S,words], question [N,S], length [N]."""
     losses = F.cross_entropy(logits.flatten(0, 1), question.flatten(), reduction="none")
     positions = torch.arange(question.shape[1], device=length.device)
     mask = (positions < length[:, None]).to(losses.dtype)
     return (losses.view_as(mask) * mask).sum() / mask.sum()
+
+
+def words_loss(logits: Tensor, aim: Tensor) -> Tensor:
+    """Cross-entropy of word attention, logits [N,T,S], with aims [N,T,S].
+
+    Each row of an aim sums to 1, or to 0 where a step has none.
+    """
+    # Padding has logits of -inf and is nobody's aim.
+    log_attention = logits.log_softmax(dim=2).masked_fill(aim == 0, 0.0)
+    return -(aim * log_attention).sum() / aim.any(dim=2).sum().clamp_min(1)
 
 
 def l2_regularisation(model: nn.Module) -> Tensor:

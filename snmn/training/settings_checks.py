@@ -156,6 +156,20 @@ def check_training_settings(settings: Mapping[str, Any]) -> None:
             )
     if train["LAYOUT_PRIOR"] and train["USE_GT_LAYOUT"]:
         raise ConfigError("TRAIN.LAYOUT_PRIOR is for training without TRAIN.USE_GT_LAYOUT")
+    if train["LAYOUT_SEARCH"] and (train["USE_GT_LAYOUT"] or train["LAYOUT_PRIOR"]):
+        raise ConfigError(
+            "TRAIN.LAYOUT_SEARCH finds layouts by itself: leave out TRAIN.USE_GT_LAYOUT and "
+            "TRAIN.LAYOUT_PRIOR"
+        )
+    search = train["LAYOUT_SEARCH"]
+    if search and (
+        len(search) != 2
+        or not all(isinstance(step, int) for step in search)
+        or not 0 < search[0] <= search[1]
+    ):
+        raise ConfigError(
+            f"TRAIN.LAYOUT_SEARCH is two training steps, [from, own], not {search}; [] for none"
+        )
     if train["READING_ORDER_WEIGHT"] and not train["USE_GT_LAYOUT"]:
         raise ConfigError(
             "TRAIN.READING_ORDER_WEIGHT is about expert layouts: set TRAIN.USE_GT_LAYOUT"

@@ -207,7 +207,7 @@ def test_a_model_that_leaves_out_what_cannot_run():
 def test_what_was_decided_for_the_check_is_not_decided_again(model):
     question, length = torch.tensor([encode(QUESTION)]), torch.tensor([len(WORDS)])
     features = torch.randn(1, H, W, D, generator=torch.Generator().manual_seed(1))
-    edits = Edits(["_Find", None, "_Scene", "_Find"], ["red"])
+    edits = Edits(["_Find", "_Scene", None, "_Find"], ["red"])
     found = plan_edits(edits, model, question, WORDS, SIZE)
     assert plan_edits(Edits("_Find"), model, question, WORDS, SIZE).decided is None
     with torch.no_grad():

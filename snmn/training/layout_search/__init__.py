@@ -1,0 +1,1 @@
+"""Layouts found from answers alone: programs are tried, and those that answer are kept."""
