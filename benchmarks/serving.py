@@ -3,11 +3,12 @@
     python -m benchmarks.serving [--seconds 30] [--clients 32] [--json]
 
 Starts a server of its own on a free port of this machine. Latency is that of one client that asks
-the default model about the sample images, one question after the other on one connection; beside
-it stand the rate of a matrix product, measured in turns with the questions, to compare machines,
-and the server's processor time for a question, which tells more than latency on a busy machine.
-Then many clients ask at once; some of them upload images. Memory is the server's resident size,
-after a warm-up by the same clients and at the end.
+the default model about the sample images, one question after the other on one connection, in turns
+with questions of which a step is changed (edit_). Beside it stand the rate of a matrix product,
+measured in turns with the questions, to compare machines, and the server's processor time for a
+question, which tells more than latency on a busy machine. Then many clients ask at once, some with
+changed steps and some with uploads. Memory is the server's resident size, after a warm-up by the
+same clients and at the end.
 """
 
 import argparse
@@ -83,6 +84,25 @@ def sample_question(choose: random.Random) -> tuple[str, bytes]:
     return JSON, json.dumps({"sample": sample["id"], "question": question}).encode()
 
 
+# Layouts that run whatever the controller would do.
+LAYOUTS = ("_Find _DescribeOne", "_Scene _DescribeOne", "_Find _Find _And _DescribeOne")
+
+
+def sample_edit(choose: random.Random) -> tuple[str, bytes]:
+    """The same with one edit of the model's run, which it can follow."""
+    body = json.loads(sample_question(choose)[1])
+    box = [choose.randrange(400), choose.randrange(250), 54, 54]
+    edits = (
+        {"layout": choose.choice(LAYOUTS)},
+        # The rest is the controller's: what it will do has to be known before anything runs.
+        {"layout": ["_Scene", *[None] * 8]},
+        {"words": [None, [choose.randrange(5)]]},
+        {"attention": [box]},
+        {"layout": LAYOUTS[0], "words": [[0, 1]], "attention": [box]},
+    )
+    return JSON, json.dumps(body | choose.choice(edits)).encode()
+
+
 def upload(choose: random.Random) -> tuple[str, bytes]:
     """Content type and body of a question about an uploaded image of noise."""
     side = choose.randrange(200, 900)
@@ -94,25 +114,38 @@ def upload(choose: random.Random) -> tuple[str, bytes]:
     return FORM, f"{head}\r\n\r\n".encode() + file.getvalue() + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
+def some_question(choose: random.Random, uploads: list) -> tuple[str, bytes]:
+    """A question about a sample, an edit of one, or one of some uploads."""
+    drawn = choose.random()
+    if drawn < 0.2:
+        return choose.choice(uploads)
+    return sample_edit(choose) if drawn < 0.5 else sample_question(choose)
+
+
 def latency(server: Server, questions: int) -> dict[str, float]:
-    """Milliseconds of questions that take turns with a matrix product."""
+    """Milliseconds of questions that take turns with edits and a matrix product."""
     choose, connection = random.Random(1), server.connect()
     left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    times, products, before = [], [], server.processor_seconds()
+    makers = {"": sample_question, "edit_": sample_edit}
+    times = {name: [] for name in makers}
+    processor, products = dict.fromkeys(makers, 0.0), []
     for _ in range(questions):
-        kind, body = sample_question(choose)
-        start = time.perf_counter()
-        server.ask(connection, kind, body)
-        times.append(time.perf_counter() - start)
+        for name, make in makers.items():
+            kind, body = make(choose)
+            before, start = server.processor_seconds(), time.perf_counter()
+            status = server.ask(connection, kind, body)
+            times[name].append(time.perf_counter() - start)
+            processor[name] += server.processor_seconds() - before
+            assert status == 200, body
         start = time.perf_counter()
         torch.mm(left, right)
         products.append(time.perf_counter() - start)
-    return {
-        "rate_gflops": 2 * 1024**3 / statistics.median(products) / 1e9,
-        "latency_median_ms": 1e3 * statistics.median(times),
-        "latency_p95_ms": 1e3 * statistics.quantiles(times, n=20)[-1],
-        "processor_ms": 1e3 * (server.processor_seconds() - before) / questions,
-    }
+    result = {"rate_gflops": 2 * 1024**3 / statistics.median(products) / 1e9}
+    for name, taken in times.items():
+        result[f"{name}latency_median_ms"] = 1e3 * statistics.median(taken)
+        result[f"{name}latency_p95_ms"] = 1e3 * statistics.quantiles(taken, n=20)[-1]
+        result[f"{name}processor_ms"] = 1e3 * processor[name] / questions
+    return result
 
 
 def load(server: Server, clients: int, seconds: float) -> dict[str, float]:
@@ -124,7 +157,7 @@ def load(server: Server, clients: int, seconds: float) -> dict[str, float]:
     def client(number: int) -> None:
         choose, connection = random.Random(number), server.connect()
         while time.perf_counter() < end:
-            asked = sample_question(choose) if choose.random() < 0.8 else choose.choice(uploads)
+            asked = some_question(choose, uploads)
             start = time.perf_counter()
             status = server.ask(connection, *asked)
             times.append(time.perf_counter() - start)

@@ -2,10 +2,11 @@
 
     python -m benchmarks.soak [--minutes 10] [--clients 12] [--json]
 
-Starts a server of its own. Some clients ask about samples and uploads without a pause; others send
-what must be refused, each with the statuses it may get. Status 0 stands for a connection that was
-closed without an answer. Exit status 1 when any answer was a 5xx or none that was expected, when a
-valid question failed, or when resident memory grew by more than a tenth since the first quarter.
+Starts a server of its own. Some clients ask about samples and uploads without a pause, now and then
+with a step of the model changed; others send what must be refused, each with the statuses it may
+get. Status 0 stands for a connection that was closed without an answer. Exit status 1 when any
+answer was a 5xx or none that was expected, when a valid question failed, or when resident memory
+grew by more than a tenth since the first quarter.
 """
 
 import argparse
@@ -21,10 +22,21 @@ import time
 import zlib
 from collections import Counter
 
-from benchmarks.serving import FORM, JSON, SAMPLES, Server, sample_question, upload
+from benchmarks.serving import FORM, JSON, SAMPLES, Server, some_question, upload
 
 UPLOAD_SECONDS = 5  # the server's patience with slow bodies, shortened
 MOST_GROWTH = 10.0  # percent of resident memory
+IMPOSSIBLE = [
+    {"layout": "_Find _And _DescribeTwo"},
+    {"layout": ["_Find"] * 9},
+    {"layout": ["_NoOp"] * 90},
+    {"layout": [["_Find"]]},
+    {"words": ["sphere"]},
+    {"words": [[10**30], {"0": -1}]},
+    {"attention": [[1e9, 0, 1, 1]]},
+    {"attention": [[[1] * 13] * 13]},
+    {"attention": [[[1e300] * 60] * 60] * 9},
+]
 PATHS = [
     f"/{folder}/{steps}main.py"
     for folder in ("static", "samples")
@@ -131,7 +143,11 @@ def attacks() -> dict:
     def garbage(server: Server, choose: random.Random) -> int:
         return send(server, request(FORM, choose.randbytes(choose.randrange(1, 2000))))
 
+    def edit(server: Server, choose: random.Random) -> int:
+        return send(server, asking(**choose.choice(IMPOSSIBLE)))
+
     return {
+        "impossible edit": (edit, {422}),
         "unknown word": (raw(asking(question="How many cubs?")), {422}),
         "wrong model": (raw(asking(model="nothing")), {404}),
         "path as model": (raw(asking(model="../models/vqa_gt_layout")), {404}),
@@ -168,8 +184,7 @@ class Soak:
         choose = random.Random(number)
         uploads = [upload(random.Random(k)) for k in range(4)]
         while time.perf_counter() < self.end:
-            sample = choose.random() < 0.8
-            kind, body = sample_question(choose) if sample else choose.choice(uploads)
+            kind, body = some_question(choose, uploads)
             start = time.perf_counter()
             self.attempt("valid", {200}, send, self.server, request(kind, body))
             self.times.append(time.perf_counter() - start)

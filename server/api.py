@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from server import schemas
 from server.descriptions import MODULE_INFOS
@@ -11,6 +11,7 @@ from server.questions import MAX_WORDS, check_words
 from server.samples import all_samples
 from server.uploads import AskedImage, read_ask
 from snmn.common.vocabulary import ANSWERS, QUESTION_WORDS
+from snmn.network.edits import Edits
 
 router = APIRouter()
 
@@ -21,7 +22,8 @@ _REASONS = {
     409: "the model is not ready, or needs no download",
     413: "too many bytes or pixels",
     415: "not an image, or a body of another type",
-    422: "an unknown word, an empty or overlong question, a damaged image, a missing field",
+    422: "an unknown word, an empty or overlong question, a damaged image, a missing field, "
+    "a layout that the stack cannot run, words or attention that a step cannot have",
     429: "too many questions at once",
 }
 _FORM = schemas.Ask.model_json_schema()
@@ -93,15 +95,29 @@ async def check(question: str) -> schemas.Check:
     openapi_extra=_ASK_BODY,
 )
 async def predict(engine: EngineOf, asked: Annotated[AskedImage, Depends(read_ask)]) -> Response:
-    """Answer a question about a sample or an uploaded image, and tell every step."""
+    """Answer a question about a sample or an uploaded image, and tell every step.
+
+    With layout, words or attention: what would follow if the model did that.
+    """
     prediction = await engine.predict(
         question=asked.ask.question,
         model=asked.ask.model,
         sample=asked.ask.sample,
         upload=asked.upload,
+        edits=Edits(asked.ask.layout, asked.ask.words, asked.ask.attention),
     )
     # Made of checked values: serialised as it is, without being validated once more.
     return Response(prediction.model_dump_json(), media_type="application/json")
+
+
+@router.get("/api/layout", responses=refusals(404, 409, 422, 429))
+async def layout(
+    engine: EngineOf,
+    question: Annotated[str, Query(description="a question, or an expression to find")],
+    model: Annotated[str | None, Query(description="name; left out: the default")] = None,
+) -> schemas.Layouts:
+    """The layout of a question: the model's own, and the expert's."""
+    return await engine.layouts(question=question, model=model)
 
 
 @router.get("/healthz")

@@ -16,19 +16,21 @@ from PIL import Image
 from torch import Tensor
 
 from server.catalogue import Entry, read_catalogue, warm_up
-from server.descriptions import module_infos
 from server.download import DownloadError, download
 from server.errors import DemoError
-from server.explanation import answer_shares, predicted_box, steps_of
+from server.explanation import tell
 from server.images import decode_image
-from server.questions import likely_task, read_question
+from server.layouts import expert_layout, own_layout, planned
+from server.questions import read_question
 from server.samples import all_samples, find_sample, open_sample
-from server.schemas import ModelInfo, Prediction
+from server.schemas import Layouts, ModelInfo, Prediction
 from server.settings import Settings
 from snmn.backbones import Backbone, build_backbone
+from snmn.network.edits import Edits
 from snmn.predict import forward, image_features
 
 log = logging.getLogger("uvicorn.error")
+_NO_EDITS = Edits()
 _PATIENCE = 60.0  # seconds that a question waits for its model to be loaded
 
 Result = TypeVar("Result")
@@ -103,7 +105,13 @@ class Engine:
         return entry.info(default=False)
 
     async def predict(
-        self, *, question: str, model: str | None, sample: str | None, upload: bytes | None
+        self,
+        *,
+        question: str,
+        model: str | None,
+        sample: str | None,
+        upload: bytes | None,
+        edits: Edits = _NO_EDITS,
     ) -> Prediction:
         """Answer a question about a sample or an uploaded file; DemoError says why it cannot."""
         entry = self.find(model)
@@ -121,14 +129,33 @@ class Engine:
             if sample is not None:
                 found = find_sample(sample)
                 size = (found.width, found.height)
-                features = self._sample_features(entry.backbone, sample)
             else:
                 image = decode_image(upload, max_pixels=self.settings.max_pixels)
                 size = image.size
+            plan = planned(edits, entry.model, words, indices, size)
+            if sample is not None:
+                features = self._sample_features(entry.backbone, sample)
+            else:
                 features = self._image_features(entry.backbone, image)
-            return _run(entry, words, indices, features, size, question, sample, start)
+            output = forward(entry.model, indices, features, plan)
+            return tell(entry, words, output, plan.given, size, question, sample, start)
 
         return await self._in_thread(answer)
+
+    async def layouts(self, *, question: str, model: str | None) -> Layouts:
+        """How a question is taken apart; DemoError says why it cannot be."""
+        entry = self.find(model)
+        words, indices = read_question(question)
+        await self._until_ready(entry)
+        return await self._in_thread(
+            lambda: Layouts(
+                model=entry.name,
+                question=question,
+                words=words,
+                own=own_layout(entry.model, indices),
+                **expert_layout(entry.model, words),
+            )
+        )
 
     async def _in_thread(self, job: Callable[[], Result]) -> Result:
         if self._waiting >= self.settings.queue + self.settings.concurrency:
@@ -200,36 +227,3 @@ class Engine:
 
     def _image_features(self, backbone: str, image: Image.Image) -> Tensor:
         return image_features(self._backbone(backbone), image)
-
-
-def _run(
-    entry: Entry,
-    words: list[str],
-    indices: list[int],
-    features: Tensor,
-    size: tuple[int, int],
-    question: str,
-    sample: str | None,
-    start: float,
-) -> Prediction:
-    """One forward pass about features [1,H,W,D] of an image of (width, height) pixels."""
-    output = forward(entry.model, indices, features)
-    with torch.inference_mode():
-        shares, box = answer_shares(output), predicted_box(output, size)
-        steps = steps_of(output, entry.model)
-    task = likely_task(words)
-    return Prediction(
-        model=entry.name,
-        sample=sample,
-        question=question,
-        task=task if task in entry.tasks else entry.tasks[0],
-        words=words,
-        image_width=size[0],
-        image_height=size[1],
-        answer=shares[0].answer if shares else None,
-        probabilities=shares,
-        box=box,
-        modules=module_infos(entry.model.nmn.neural_modules),
-        steps=steps,
-        milliseconds=round(1000 * (time.perf_counter() - start), 1),
-    )

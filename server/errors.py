@@ -1,5 +1,6 @@
 """Errors that a visitor can cause: each has a status, a code for programs, and one sentence."""
 
+import itertools
 from collections.abc import Sequence
 
 from fastapi import FastAPI, Request
@@ -21,9 +22,18 @@ class DemoError(Exception):
 def validation_sentence(errors: Sequence[dict]) -> str:
     """What pydantic found wrong first, as a sentence."""
     first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
+    place, tried = _place(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
+    if tried:  # One error for each kind that was tried, of which none may have been meant.
+        message = "This is of no kind that is taken here"
     return f"{place}: {message}." if place else f"{message}."
+
+
+def _place(location: Sequence[str | int]) -> tuple[str, bool]:
+    """A field and the number of its entry, and whether several kinds of values were tried there."""
+    field, *rest = [part for part in location if part not in ("query", "path", "body")] or [""]
+    numbers = itertools.takewhile(lambda part: isinstance(part, int), rest)
+    return ".".join(map(str, (field, *numbers))), any(isinstance(part, str) for part in rest)
 
 
 def _body(sentence: str, code: str, **extra) -> dict:

@@ -1,9 +1,15 @@
 """From one forward pass to what the API gives: nothing is computed again, only read off."""
 
+import time
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from server.schemas import AnswerShare, Box, Step
+from server.catalogue import Entry
+from server.descriptions import module_infos
+from server.questions import likely_task
+from server.schemas import AnswerShare, Box, Prediction, Step
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.vocabulary import ANSWERS
 from snmn.network.model import SNMN, SNMNOutput
@@ -39,8 +45,8 @@ def predicted_box(output: SNMNOutput, size: tuple[int, int]) -> Box | None:
     )
 
 
-def steps_of(output: SNMNOutput, model: SNMN) -> list[Step]:
-    """The T steps of question 0."""
+def steps_of(output: SNMNOutput, model: SNMN, given: Sequence[Sequence[str]]) -> list[Step]:
+    """The T steps of question 0, of each of which some parts were ``given`` from outside."""
     pointers = output.stack_pointer[0].argmax(dim=1).tolist()
     used = max(pointers) + 1
     attention = _shares(output.image_attention[0])  # [T,H,W]
@@ -66,6 +72,7 @@ def steps_of(output: SNMNOutput, model: SNMN) -> list[Step]:
                 popped=popped,
                 pushed=pushed,
                 stack=levels[t],
+                given=given[t],
             )
         )
     return steps
@@ -96,3 +103,39 @@ def _levels(shares: Tensor) -> Tensor:
 
 def _rounded(values: Tensor, digits: int = 4) -> list:
     return values.double().round(decimals=digits).tolist()
+
+
+def tell(
+    entry: Entry,
+    words: list[str],
+    output: SNMNOutput,
+    given: list[tuple[str, ...]],
+    size: tuple[int, int],
+    question: str,
+    sample: str | None,
+    start: float,
+) -> Prediction:
+    """What came of a forward pass about an image of (width, height) pixels.
+
+    ``given`` [T] are the parts of each step that were set from outside; ``start`` is when the
+    question came, as `time.perf_counter` has it.
+    """
+    with torch.inference_mode():
+        shares, box = answer_shares(output), predicted_box(output, size)
+        steps = steps_of(output, entry.model, given)
+    task = likely_task(words)
+    return Prediction(
+        model=entry.name,
+        sample=sample,
+        question=question,
+        task=task if task in entry.tasks else entry.tasks[0],
+        words=words,
+        image_width=size[0],
+        image_height=size[1],
+        answer=shares[0].answer if shares else None,
+        probabilities=shares,
+        box=box,
+        modules=module_infos(entry.model.nmn.neural_modules),
+        steps=steps,
+        milliseconds=round(1000 * (time.perf_counter() - start), 1),
+    )

@@ -5,20 +5,56 @@ Shapes beside the usual alphabet: K stack places that a run used, with place 0 t
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 Task = Literal["vqa", "loc"]
 State = Literal["waiting", "loading", "ready", "published", "downloading", "failed"]
 
 
+# As many as any model may have steps, and cells at a side.
+_STEPS = Field(max_length=100)
+_SIDE = Field(max_length=64)
+Words = (
+    str
+    | Annotated[list[str | StrictInt], Field(max_length=100)]
+    | Annotated[dict[str, float], Field(max_length=100)]
+)
+Place = Annotated[list[float], _SIDE] | Annotated[list[Annotated[list[float], _SIDE]], _SIDE]
+
+
 class Ask(BaseModel):
-    """A question about a sample image; a form may carry an uploaded ``image`` instead."""
+    """A question about a sample image; a form may carry an uploaded ``image`` instead.
+
+    What the model does at a step may be set; all after it is computed from that. In a form, lists
+    are texts of JSON.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     question: Annotated[str, Field(description="a question, or an expression to find")]
     model: Annotated[str | None, Field(description="name of a model; left out: the default")] = None
     sample: Annotated[str | None, Field(description="id of a sample image")] = None
+    layout: Annotated[
+        Annotated[str, Field(max_length=7000)] | Annotated[list[str | None], _STEPS] | None,
+        Field(
+            description="modules to run by step, as in _Find _DescribeOne; null in a list and - in "
+            "a text leave a step to the model, and nothing runs after the last"
+        ),
+    ] = None
+    words: Annotated[
+        Annotated[list[Words | None], _STEPS] | None,
+        Field(
+            description="what each step listens to: words of the question in a text or a list, "
+            "numbers of words from 0, or weights by word or number; null: what the model listens to"
+        ),
+    ] = None
+    attention: Annotated[
+        Annotated[list[Place | None], _STEPS] | None,
+        Field(
+            description="where each step looks: a box [x, y, width, height] in pixels, which "
+            "counts as one object, or weights [H][W] from 0; null: where the model looks"
+        ),
+    ] = None
 
 
 class AnswerShare(BaseModel):
@@ -57,6 +93,10 @@ class Step(BaseModel):
         list[list[list[int]]],
         Field(description="[K][H][W], 255 at a map's strongest cell, 0 at an even spread"),
     ]
+    given: Annotated[
+        list[Literal["module", "words", "attention"]],
+        Field(description="what of the step the request set; all else is the model's own"),
+    ]
 
 
 class ModuleInfo(BaseModel):
@@ -83,6 +123,22 @@ class Prediction(BaseModel):
     modules: Annotated[list[ModuleInfo], Field(description="of the model: the nine, then its own")]
     steps: list[Step]
     milliseconds: Annotated[float, Field(description="time for features and network")]
+
+
+class Layouts(BaseModel):
+    """How a question is taken apart: by a model, which needs no image for that, and by the expert.
+
+    Both are modules by step, T of them.
+    """
+
+    model: str
+    question: str
+    words: list[str]
+    own: Annotated[list[str], Field(description="the model's likeliest modules")]
+    expert: Annotated[
+        list[str] | None, Field(description="that of the question's program, if it has one")
+    ]
+    reason: Annotated[str | None, Field(description="why there is no expert layout")]
 
 
 class ModelInfo(BaseModel):

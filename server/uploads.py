@@ -1,5 +1,6 @@
 """Request bodies, read within limits of size and time and kept in memory."""
 
+import json
 import sys
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from server.schemas import Ask
 
 _MAX_FIELDS = 8
 _MAX_FIELD_BYTES = 64_000
+_LISTS = ("layout", "words", "attention")  # fields that may hold JSON
 # A refused body is still taken in, up to here, and forgotten: most clients read the answer only
 # after they have sent everything.
 _DISCARDED_BYTES, _DISCARDING_SECONDS = 80_000_000, 10.0
@@ -126,10 +128,20 @@ async def _read_form(request: Request, kind: str) -> AskedImage:
             raise DemoError(422, "not_text", "Only the field image may hold a file.")
         # Browsers send empty fields for what was left out.
         fields = {name: value for name, value in fields.items() if value or name == "question"}
+        for name in _LISTS:
+            if fields.get(name, "").lstrip().startswith("["):
+                fields[name] = _parsed(name, fields[name])
         upload = await image.read() if image else None
         return AskedImage(_checked(Ask.model_validate, fields), upload)
     finally:
         await form.close()
+
+
+def _parsed(name: str, text: str) -> list:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise DemoError(422, "invalid", f"{name}: the text is not valid JSON.") from None
 
 
 def _checked(validate, body) -> Ask:

@@ -11,7 +11,7 @@ or on the command line:
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from snmn.common.paths import home_path
 from snmn.common.vocabulary import encode, tokenise
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Step, Trace, trace
+from snmn.network.edits import Edits, Plan, edits_of_text, plan_edits
 from snmn.network.model import SNMN, SNMNOutput
 from snmn.network.modules import NeuralModule
 from snmn.network.own_modules import import_modules, parse_modules
@@ -105,33 +106,47 @@ class Predictor:
         return cls(bundled_path(name))
 
     def __call__(
-        self, image: str | os.PathLike | Image.Image | np.ndarray, question: str
+        self,
+        image: str | os.PathLike | Image.Image | np.ndarray,
+        question: str,
+        *,
+        layout: str | Sequence[str | None] | None = None,
+        words: Sequence | None = None,
+        attention: Sequence | None = None,
     ) -> Result:
         """Answer a question about an image: a file's path, Pillow's image, or an array.
 
-        `snmn.storage.rgb` says which kinds are taken, and how. Raises ValueError: ImageError says
-        what is wrong with the image, UnknownWordError names a word and its nearest.
+        `snmn.storage.rgb` says which kinds are taken, and how. ``layout``, ``words`` and
+        ``attention`` set what steps do, as `snmn.network.edits.Edits` has it; all else is computed
+        from there. Raises ValueError: ImageError says what is wrong with the image,
+        UnknownWordError names a word and its nearest, LayoutEditError a step that cannot run, and
+        EditError one that cannot be given its words or attention.
         """
         if not any(word[0].isalnum() for word in tokenise(question)):
             raise UserError("the question is empty; ask something")
         indices = encode(question)
         path = isinstance(image, str | os.PathLike)
         image = open_image(image) if path else as_rgb(image)
-        output = forward(self.model, indices, image_features(self.backbone, image))
+        edits = Edits(layout, words, attention)
+        asked = tokenise(question)
+        plan = plan_edits(edits, self.model, torch.tensor([indices]), asked, image.size)
+        output = forward(self.model, indices, image_features(self.backbone, image), plan)
         size = torch.tensor([image.size])
-        words, length = torch.tensor(indices), len(indices)
+        encoded, length = torch.tensor(indices), len(indices)
         answers, box = [], None
         if output.cell_scores is not None:
             grid = tuple(output.image_attention.shape[2:])
             cell = output.cell_scores.argmax(dim=1)
             box = cut_box(decode_boxes(cell, output.box_offset, size, grid)[0], image.size)
-            steps = trace(output, 0, words, length, box=box)
+            steps = trace(output, 0, encoded, length, box=box)
         # Asking comes first where a model does both, unless the words denote an object.
         if output.answer_logits is not None:
-            answered = trace(output, 0, words, length)
+            answered = trace(output, 0, encoded, length)
             answers = answered.answers
-            if box is None or is_question(tokenise(question)):
+            if box is None or is_question(asked):
                 steps = answered
+        for step, parts in zip(steps.steps, plan.given, strict=True):
+            step.given = parts
         return Result(image, question, answers, None if box is None else box.tolist(), steps)
 
 
@@ -165,10 +180,17 @@ def image_features(backbone: Backbone, image: Image.Image) -> Tensor:
         return backbone(backbone.preprocess([image])).half().float()
 
 
-def forward(model: SNMN, indices: list[int], features: Tensor) -> SNMNOutput:
+def forward(
+    model: SNMN,
+    indices: list[int],
+    features: Tensor,
+    plan: Plan | None = None,
+) -> SNMNOutput:
     """One forward pass of a question's word indices [S] about features [1,H,W,D]."""
+    question, length = torch.tensor([indices]), torch.tensor([len(indices)])
+    edits = (plan.intervention, plan.decided) if plan else ()
     with torch.inference_mode():
-        return model(torch.tensor([indices]), torch.tensor([len(indices)]), features)
+        return model(question, length, features, *edits)
 
 
 def describe(result: Result) -> str:
@@ -183,7 +205,8 @@ def describe(result: Result) -> str:
     for number, step in enumerate(result.trace.active_steps, start=1):
         order = (-step.words).argsort()[:3]
         heard = ", ".join(result.trace.words[i] for i in sorted(order) if step.words[i] >= 0.1)
-        lines.append(f"  {number} {step.module[1:]} ({step.probability:.2f}): {heard}")
+        given = f" [set: {', '.join(step.given)}]" if step.given else ""
+        lines.append(f"  {number} {step.module[1:]} ({step.probability:.2f}): {heard}{given}")
     return "\n".join(lines)
 
 
@@ -203,6 +226,24 @@ def main(arguments: list[str] | None = None) -> None:
         "--figure", type=home_path, metavar="FILE", help="write a picture of the steps"
     )
     parser.add_argument(
+        "--layout",
+        metavar="'_NAME _NAME ...'",
+        help="modules to run instead of the controller's choice, which - leaves at a step; "
+        "nothing runs after the last",
+    )
+    parser.add_argument(
+        "--words",
+        action="append",
+        metavar="STEP=WORDS",
+        help="words of the question that a step, counted from 1, listens to; may be repeated",
+    )
+    parser.add_argument(
+        "--attention",
+        action="append",
+        metavar="STEP=X,Y,W,H",
+        help="box in pixels that a step, counted from 1, looks at; may be repeated",
+    )
+    parser.add_argument(
         "--modules",
         metavar="_NAME=FILE.CLASS,...",
         default="",
@@ -216,7 +257,11 @@ def _ask(given: argparse.Namespace) -> None:
     image = open_image(given.image)
     modules = import_modules(parse_modules(given.modules))
     predictor = Predictor(given.checkpoint or bundled_path(given.model), modules=modules)
-    result = predictor(image, given.question)
+    steps = predictor.model.controller.num_steps
+    edits = edits_of_text(given.layout, given.words, given.attention, steps)
+    result = predictor(
+        image, given.question, layout=edits.layout, words=edits.words, attention=edits.attention
+    )
     print(describe(result))
     if given.figure:
         result.save(given.figure)

@@ -66,3 +66,17 @@ def cut_box(box: Tensor, size: tuple[int, int]) -> Tensor:
     corners = torch.stack([box[:2], box[:2] + box[2:].clamp_min(1)])
     corners = corners.clamp_min(0).minimum(torch.tensor(size))
     return torch.cat([corners[0], corners[1] - corners[0]])
+
+
+def box_shares(box: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """How a box [4] in an image of (width, height) pixels is spread over the cells: [H,W].
+
+    Shares of the part inside the image, which sum to 1; all are 0 where no part is.
+    """
+    sides = []
+    for first, length, pixels, cells in zip(box[:2], box[2:], size, grid[::-1], strict=True):
+        edges = torch.arange(cells + 1, dtype=torch.double) * (pixels / cells)
+        covered = edges.clamp(min=first.double(), max=(first + length).double()).diff()
+        sides.append(covered)
+    covered = sides[1][:, None] * sides[0]
+    return covered / covered.sum().clamp_min(torch.finfo(torch.double).tiny)

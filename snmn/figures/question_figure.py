@@ -1,8 +1,9 @@
 """A question's `snmn.figures.trace.Trace` as one picture, from top to bottom as the model goes.
 
-A row for each step: the module and its probability, with those it competes with; the question,
-its words shaded by attention; the attention at the stack's top over the image; the stack, its top
-framed. Below, the answer's distribution or the box. NoOps at the end share one line.
+A row for each step: the module and its probability, with those it competes with, and what of the
+step was set from outside; the question, its words shaded by attention; the attention at the stack's
+top over the image; the stack, its top framed. Below, the answer's distribution or the box. NoOps at
+the end share one line.
 """
 
 from collections.abc import Sequence
@@ -133,6 +134,9 @@ def _name(draw: ImageDraw.ImageDraw, number: int, step: Step, modules: Sequence[
         draw.rectangle((MARGIN, top + 2, MARGIN + round(40 * share), top + 12), fill="#5b8db8")
         text = shortened(draw, f"{share:.2f} {modules[m][1:]}", room - 46, small)
         draw.text((MARGIN + 46, top), text, fill=INK if place == 0 else FAINT, font=small)
+    if step.given:
+        text = shortened(draw, f"set: {', '.join(step.given)}", room, small)
+        draw.text((MARGIN, MARGIN + 26 + 17 * 3), text, fill=WRONG, font=small)
 
 
 def _places(words: list[str]) -> list[tuple[int, int, int]]:

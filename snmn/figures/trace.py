@@ -24,6 +24,7 @@ class Step:
       cells, which is how modules read it; they sum to 1
     - stack [L,H,W]: all maps after the step, the same way
     - pointer [L]: where on the stack the top is, a distribution over its places
+    - given: which of "module", "words" and "attention" were set from outside
     """
 
     module: str
@@ -33,6 +34,7 @@ class Step:
     attention: np.ndarray
     stack: np.ndarray
     pointer: np.ndarray
+    given: tuple[str, ...] = ()
 
     @property
     def is_no_op(self) -> bool:
@@ -96,7 +98,7 @@ def trace(
     attention = _numpy(output.image_attention[n].flatten(1).softmax(-1)).reshape(-1, H, W)
     stack = _numpy(output.stack[n].flatten(2).softmax(-1)).reshape(-1, L, H, W)
     pointer = _numpy(output.stack_pointer[n])
-    best = _numpy(output.module_logits[n]).argmax(axis=-1)
+    best = probabilities.argmax(axis=-1)
     steps = [
         Step(
             module=output.module_names[best[t]],

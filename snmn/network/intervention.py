@@ -5,27 +5,34 @@ training under layouts that the controller did not choose both replace some of a
 everything after them is computed from what was set.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# What a map has more at an object than elsewhere, beside the norm of the layer that scores cells:
+# so much at least in the models that come with the project.
+_CONTRAST = 1 / 3
+
 
 @dataclass
 class Intervention:
-    """What is decided from outside, step by step; each of the three may be left out.
+    """What is decided from outside, step by step; each may be left out.
 
     - layout [N,T]: the index of the module that runs alone, -1 where the controller chooses
     - words [N,T,S]: weights of the words, which sum to 1; zeros alone where the controller attends
     - image_attention [N,T,P]: the map at the pointer after a step, as logits over P = H * W cells;
       NaN where the modules' own stays
+    - regions [N,T,P]: the same by shares, 0 where nothing is and 1 at a cell with a whole object;
+      how strong that is, `scaled` takes from the maps of the model's own
     - steps: how many steps run, where all that follow do nothing; None for all T
     """
 
     layout: Tensor | None = None
     words: Tensor | None = None
     image_attention: Tensor | None = None
+    regions: Tensor | None = None
     steps: int | None = None
 
     def module_probs(self, own: Tensor) -> Tensor:
@@ -42,6 +49,24 @@ class Intervention:
             return own
         words = self.words[:, step].to(own.dtype)
         return torch.where(words.any(dim=1, keepdim=True), words, own)
+
+    def scaled(self, found: Tensor, weight: Tensor) -> "Intervention":
+        """The regions as image_attention, as strong as what Find makes of the question.
+
+        found [N,T,P] are Find's maps at all steps, and weight those of the layer that scores them:
+        by its norm one can tell how strong an object is that no step looks for.
+        """
+        if self.regions is None:
+            return self
+        found = found.flatten(1)
+        low = found.median(dim=1).values[:, None, None]
+        high = torch.maximum(
+            found.max(dim=1).values[:, None, None], low + _CONTRAST * weight.norm()
+        )
+        # Parts of an object add up to the whole as softmax adds them up: shares of e^logit.
+        share = self.regions.to(found.dtype)
+        logits = torch.logaddexp(low + torch.log1p(-share), high + share.log())
+        return replace(self, image_attention=logits, regions=None)
 
     def maps(self, step: int, own: Tensor, pointer: Tensor) -> Tensor:
         """The stack's maps [N,L,P] after a step, from the modules' own and the pointer [N,L]."""

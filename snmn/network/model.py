@@ -13,20 +13,20 @@ the stack; normalised products are two matrix products instead of an [N,H,W,D] m
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
-from snmn.network.controller import Controller
+from snmn.network.controller import Control, Controller
 from snmn.network.heads import AnswerHead, BoxOffsets, CellScores, offsets_at
 from snmn.network.intervention import Intervention
 from snmn.network.knowledge_base import KnowledgeBaseEncoder
 from snmn.network.modules import NeuralModule
 from snmn.network.nmn import StackNMN
 from snmn.network.own_modules import check_modules
-from snmn.network.question_encoder import QuestionEncoder
+from snmn.network.question_encoder import EncodedQuestion, QuestionEncoder
 from snmn.network.reconstruction import QuestionReconstruction
 
 
@@ -96,15 +96,19 @@ class SNMN(nn.Module):
         length: Tensor,
         image_features: Tensor,
         intervention: Intervention | None = None,
+        decided: tuple[EncodedQuestion, Control] | None = None,
     ) -> SNMNOutput:
         """Answer word indices question [N,S] of length [N] about image_features [I,H,W,D].
 
-        An intervention sets some of the decisions from outside.
+        An intervention sets some of the decisions from outside. ``decided`` is what `decide` gave
+        for the same question and the same words, and saves doing it again.
         """
         N = question.shape[0]
         H, W = image_features.shape[1:3]
-        encoded = self.question_encoder(question, length)
-        control = self.controller(encoded, intervention)
+        encoded, control = decided or self.decide(question, length, intervention)
+        if decided and intervention:
+            probs = intervention.module_probs(control.module_probs)
+            control = replace(control, module_probs=probs)
         knowledge = self.knowledge_base(image_features, N)
         steps = intervention.steps if intervention else None
         run = self.nmn(
@@ -133,6 +137,13 @@ class SNMN(nn.Module):
         if self.reconstruction is not None:
             output.reconstruction_logits = self.reconstruction(encoded, control)
         return output
+
+    def decide(
+        self, question: Tensor, length: Tensor, intervention: Intervention | None = None
+    ) -> tuple[EncodedQuestion, Control]:
+        """The encoded question and the controller's decisions, which depend on no image."""
+        encoded = self.question_encoder(question, length)
+        return encoded, self.controller(encoded, intervention)
 
 
 def build_model(

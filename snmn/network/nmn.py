@@ -163,6 +163,7 @@ class StackNMN(nn.Module):
                 and not (module.inputs or module.runs)
                 and not isinstance(module, AnswerModule)
             }
+            given = given.scaled(ahead["_Find"], self.neural_modules["_Find"].score.weight)
             steps = zip(
                 control.split(1, dim=1),
                 module_probs.unbind(1),

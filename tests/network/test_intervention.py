@@ -90,3 +90,15 @@ def test_what_is_set_has_gradients_where_the_rest_has_them(model, asked):
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_regions_are_as_strong_as_objects(model, asked):
+    run = layout("_Find", "_DescribeOne", "_NoOp", "_NoOp").expand(N, T)
+    here = torch.full((N, T, H * W), torch.nan)
+    here[2, 0] = torch.tensor([0.0, 1, 0, 0, 0, 0])
+    output = model(*asked, Intervention(layout=run, regions=here))
+    plain = model(*asked, Intervention(layout=run))
+    seen = output.image_attention[2, 0].flatten()
+    assert seen.argmax() == 1 and len(seen.unique()) == 2
+    assert not torch.allclose(output.memory[2], plain.memory[2])
+    assert torch.allclose(output.memory[:2], plain.memory[:2])

@@ -1,5 +1,6 @@
 """Whatever is sent to the addresses of the OpenAPI document, the server answers as it says."""
 
+import json
 import string
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.main import create_app
-from snmn.common.vocabulary import QUESTION_WORDS
+from snmn.common.vocabulary import MODULES, QUESTION_WORDS
 from tests.helpers import tiny_server
 from tests.helpers.tiny_server import image_bytes, write_models
 
@@ -27,6 +28,33 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
+
+# Edits that could be, most of them with something wrong.
+NUMBER = st.one_of(st.floats(-50, 600), st.floats(), st.integers(), st.just(10**400))
+HEARD = st.one_of(
+    st.none(),
+    TEXT,
+    st.lists(st.integers(-1, 9) | st.sampled_from(QUESTION_WORDS), max_size=4),
+    st.dictionaries(st.sampled_from(["0", "3", "99", "cube", ""]), NUMBER, max_size=3),
+)
+PLACE = st.one_of(
+    st.none(),
+    st.lists(st.floats(0, 300), min_size=4, max_size=4),
+    st.lists(NUMBER, max_size=5),
+    st.lists(st.lists(NUMBER, max_size=3), max_size=3),
+    st.floats(0, 1).map(lambda weight: [[weight] * 14] * 14),
+)
+MODULE = st.sampled_from([*MODULES, "Find", "DescribeOne", "-", "", "_Nothing"])
+LAYOUT = st.lists(st.none() | MODULE, max_size=11) | st.lists(MODULE, max_size=5).map(" ".join)
+EDITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "layout": LAYOUT | st.just(["_Find", None, "_DescribeOne"]),
+        "words": st.lists(HEARD, max_size=5),
+        "attention": st.lists(PLACE, max_size=5),
+    },
+)
+ASKED = {"sample": "scene-01", "question": "How many red cubes are there?"}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +105,47 @@ def requests(draw, document):
         types += ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded"]
         options["headers"] = {"content-type": draw(st.sampled_from(types))}
     return method, path, options, operation
+
+
+@pytest.mark.slow
+def test_edits_are_run_or_refused(client, reliability):
+    row = reliability(
+        "Demo: edits of any making",
+        caused="random layouts, words and attention, in JSON and in forms",
+        sees="an answer that says what was set, or 422, never a 5xx",
+    )
+    seen = set()
+
+    @settings(
+        max_examples=250,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(EDITS, st.booleans())
+    def check(edits, form):
+        with row.attempt():
+            if form:
+                texts = {
+                    name: value if isinstance(value, str) else json.dumps(value)
+                    for name, value in edits.items()
+                }
+                response = client.post("/api/predict", data=ASKED | texts)
+            else:
+                kind = {"content-type": "application/json"}
+                body = json.dumps(ASKED | edits)  # With NaN, which is no JSON, now and then.
+                response = client.post("/api/predict", content=body, headers=kind)
+            seen.add(response.status_code)
+            assert response.status_code in (200, 400, 422), response.text
+            if response.status_code == 200:
+                shares = [one["probability"] for one in response.json()["probabilities"]]
+                assert sum(shares) == pytest.approx(1, abs=0.01)
+            else:
+                assert {"detail", "code"} <= set(response.json())
+
+    check()
+    assert {200, 422} <= seen
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-// The view in the page's address, so that a link reproduces it. Uploads never go into it.
+// The view in the page's address, so that a link reproduces it, with what was changed. Uploads never go into it.
 
 export function readAddress() {
   const given = new URLSearchParams(location.search);
@@ -7,15 +7,17 @@ export function readAddress() {
     sample: given.get("sample"),
     question: given.get("question"),
     model: given.get("model"),
+    edits: given.get("edits") ?? "",
     step: Number.isNaN(step) ? null : step,
   };
 }
 
-export function writeAddress({ sample, question, model, step }, { replace }) {
+export function writeAddress({ sample, question, model, edits, step }, { replace }) {
   const query = new URLSearchParams();
   if (sample) query.set("sample", sample);
   query.set("question", question);
   query.set("model", model);
+  if (edits) query.set("edits", edits);
   if (step !== null) query.set("step", String(step));
   const address = `?${query}`;
   if (address === location.search) return;

@@ -4,24 +4,44 @@ import { bar, byId, percent } from "./dom.js";
 
 const SHOWN = 5;
 
-// truth is {answer} or {box: [x, y, width, height]} where it is known, else null.
-export function showAnswer(prediction, truth) {
+export const answerText = (prediction) =>
+  prediction.task === "loc" ? `a box, ${percent(prediction.box.confidence)} sure` : prediction.answer;
+
+// truth is {answer} or {box: [x, y, width, height]} where it is known, else null; edited: whether
+// the visitor changed what the model does.
+export function showAnswer(prediction, truth, edited) {
   const boxed = prediction.task === "loc";
   byId("answer").hidden = false;
-  byId("answer-label").textContent = boxed ? "Found" : "Answer";
-  byId("answer-text").textContent = boxed
-    ? `a box, ${percent(prediction.box.confidence)} sure`
-    : prediction.answer;
-  byId("shares").replaceChildren(
-    ...prediction.probabilities
-      .slice(0, boxed ? 0 : SHOWN)
-      .map(({ answer, probability }) => bar(answer, probability)),
-  );
+  byId("answer-label").textContent = (boxed ? "Found" : "Answer") + (edited ? " with your changes" : "");
+  byId("answer-text").textContent = answerText(prediction);
+  byId("shares").replaceChildren(...bars(prediction));
   byId("truth").textContent = verdict(prediction, truth, boxed);
   placeBox(byId("found-box"), prediction.box && boxed ? asList(prediction.box) : null, prediction);
   placeBox(byId("true-box"), boxed ? truth?.box : null, prediction);
   return byId("answer-text").textContent;
 }
+
+// What the model answers by itself, beside what it does with the visitor's changes.
+export function showOwnAnswer(own, differs) {
+  byId("own-answer").hidden = false;
+  byId("own-answer-label").textContent = `The model's own${differs ? ", which differs" : ": the same"}`;
+  byId("own-answer-text").textContent = answerText(own);
+  byId("own-shares").replaceChildren(...bars(own));
+  byId("answers").classList.toggle("differs", differs);
+  byId("answers").classList.add("pair");
+  placeBox(byId("own-box"), own.task === "loc" ? asList(own.box) : null, own);
+}
+
+export function hideOwnAnswer() {
+  byId("own-answer").hidden = true;
+  byId("own-box").hidden = true;
+  byId("answers").classList.remove("pair", "differs");
+}
+
+const bars = (prediction) =>
+  prediction.probabilities
+    .slice(0, prediction.task === "loc" ? 0 : SHOWN)
+    .map(({ answer, probability }) => bar(answer, probability));
 
 export function hideBoxes() {
   byId("found-box").hidden = true;

@@ -30,11 +30,16 @@ export const getVocabulary = () => request("api/vocabulary");
 export const download = (name) =>
   request(`api/models/${encodeURIComponent(name)}/download`, { method: "POST" });
 
-export function predict({ sample, file, question, model }, signal) {
+export const getLayout = (question, model) =>
+  request(`api/layout?${new URLSearchParams({ question, model })}`);
+
+// edits are lists by name, as the API takes them.
+export function predict({ sample, file, question, model, edits = {} }, signal) {
   const form = new FormData();
   form.append("question", question);
   form.append("model", model);
   if (file) form.append("image", file);
   else form.append("sample", sample);
+  for (const [name, list] of Object.entries(edits)) form.append(name, JSON.stringify(list));
   return request("api/predict", { method: "POST", body: form, signal });
 }

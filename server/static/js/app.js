@@ -1,13 +1,14 @@
 // The page: what is asked goes to the server, what comes back is shown step by step.
 
 import { readAddress, writeAddress } from "./address.js";
-import { hideBoxes, showAnswer } from "./answer.js";
+import { answerText, hideBoxes, showAnswer } from "./answer.js";
 import { check, getSamples, getVocabulary, predict } from "./api.js";
 import { addCompletion } from "./completion.js";
 import { byId, make } from "./dom.js";
 import { Images } from "./images.js";
 import { Models } from "./models.js";
 import { Steps } from "./steps.js";
+import { WhatIf } from "./what_if/what_if.js";
 
 const IMAGE_CODES = new Set(["not_an_image", "damaged_image", "empty_image", "tiny_image", "unclear_image", "too_many_pixels", "too_large"]);
 const ASKING = /^(what|how|is|are|do|does|has|have)\b[^?]*$/i;
@@ -18,7 +19,9 @@ const question = byId("question");
 let known = new Set(); // words
 let samples = [];
 let steps = null;
+let whatIf = null;
 let asked = null; // what the shown answer is about: {sample, question, model}
+let shownStep = null;
 let running = null; // AbortController of the request under way
 let closeCompletion = () => {};
 
@@ -35,6 +38,7 @@ function reset() {
   running?.abort();
   asked = null;
   steps?.clear();
+  whatIf?.clear();
   hideBoxes();
   byId("answer").hidden = true;
   byId("caption").textContent = "Ask something, and the steps appear here.";
@@ -112,8 +116,9 @@ function setBusy(busy) {
   byId("submit").setAttribute("aria-disabled", String(busy));
 }
 
-// Ask what the form says. step: which one to show; push: whether it is a new page of the history.
-async function ask({ step = null, push = true } = {}) {
+// Ask what the form says. step: which one to show; edits: of the run, as text; push: whether it is a
+// new page of the history.
+async function ask({ step = null, edits = "", push = true } = {}) {
   closeCompletion();
   clearErrors();
   running?.abort();
@@ -131,11 +136,11 @@ async function ask({ step = null, push = true } = {}) {
     }
     const prediction = await predict({ ...wanted, file: images.file }, controller.signal);
     asked = wanted;
+    shownStep = step;
     showImage();
-    const answer = showAnswer(prediction, truthOf(wanted.question));
-    writeAddress({ ...wanted, step }, { replace: !push });
-    steps.load(prediction, byId("stage-image"), step);
-    byId("status").textContent = `Answer: ${answer}.`;
+    // Before the first step is shown, which writes the address as well.
+    if (push) writeAddress({ ...wanted, edits: "", step }, { replace: false });
+    await whatIf.begin(prediction, { ...wanted, file: images.file }, byId("stage-image"), edits);
     if (push) revealResult();
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -147,6 +152,16 @@ async function ask({ step = null, push = true } = {}) {
       setBusy(false);
     }
   }
+}
+
+// A run of what was asked, with the visitor's changes or without.
+function showRun(run, push) {
+  const { edited, text } = whatIf;
+  const answer = showAnswer(run, edited ? null : truthOf(asked.question), edited);
+  if (push) writeAddress({ ...asked, edits: text, step: shownStep }, { replace: false });
+  steps.load(run, byId("stage-image"), shownStep);
+  const own = edited ? ` The model's own: ${answerText(whatIf.own)}.` : "";
+  byId("status").textContent = `Answer${edited ? " with your changes" : ""}: ${answer}.${own}`;
 }
 
 // Browsers log refused requests as errors, so the commonest one is avoided; the server decides.
@@ -213,7 +228,7 @@ function restore() {
   suggest();
   reset();
   question.value = view.question ?? suggestions()[0].text;
-  if (view.question) ask({ step: view.step, push: false });
+  if (view.question) ask({ step: view.step, edits: view.edits, push: false });
 }
 
 async function start() {
@@ -226,9 +241,16 @@ async function start() {
     byId("question-error").textContent = refusal.message;
     return;
   }
-  steps = new Steps((step) => {
-    if (asked) writeAddress({ ...asked, step }, { replace: true });
-  });
+  whatIf = new WhatIf(showRun);
+  steps = new Steps(
+    (step) => {
+      if (!asked) return;
+      shownStep = step;
+      writeAddress({ ...asked, edits: whatIf.text, step }, { replace: true });
+      whatIf.show(step);
+    },
+    { idle: (t) => whatIf.idle(t), details: (t) => whatIf.details(t) },
+  );
   known = new Set(vocabulary.words);
   closeCompletion = addCompletion(question, byId("completions"), vocabulary.words);
   byId("ask").addEventListener("submit", (event) => {

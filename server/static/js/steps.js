@@ -2,8 +2,8 @@
 
 import { bar, byId, make, percent, plural } from "./dom.js";
 import { describeLevels, drawLevels } from "./draw.js";
+import { stackMoves, stackRows, thumbnail } from "./stack.js";
 
-const NOTHING = "_NoOp";
 const PACE = 1600; // milliseconds a step while playing
 // A word or a module counts as used at a step from this share on.
 const USED = { word: 0.12, module: 0.2 };
@@ -12,9 +12,10 @@ export class Steps {
   #timer = null;
   #open = false; // whether steps that do nothing are shown one by one
 
-  // changed(step) is called when another step is shown.
-  constructor(changed) {
-    this.changed = changed;
+  // changed(step) is called when another step is shown. idle(t) says of a step whether it needs no
+  // card of its own, details(t) what its card says besides.
+  constructor(changed, { idle, details }) {
+    Object.assign(this, { changed, idle, details });
     byId("slider").addEventListener("input", (event) => {
       this.#pause();
       this.show(this.visible[Number(event.target.value)]);
@@ -28,7 +29,7 @@ export class Steps {
     this.prediction = prediction;
     this.modules = prediction.modules;
     this.image = image;
-    this.#open = prediction.steps[step]?.module === NOTHING;
+    this.#open = step in prediction.steps && this.idle(step);
     byId("steps").hidden = false;
     byId("stack-panel").hidden = false;
     byId("overlay").hidden = false;
@@ -45,7 +46,7 @@ export class Steps {
   // Numbers of the steps that have a card of their own.
   get visible() {
     const { steps } = this.prediction;
-    const busy = steps.map((_, t) => t).filter((t) => this.#open || steps[t].module !== NOTHING);
+    const busy = steps.map((_, t) => t).filter((t) => this.#open || !this.idle(t));
     return busy.length ? busy : [0];
   }
 
@@ -116,10 +117,8 @@ export class Steps {
     const cards = [];
     for (let t = 0; t < steps.length; ) {
       let end = t + 1;
-      if (steps[t].module === NOTHING && !this.#open) {
-        while (end < steps.length && steps[end].module === NOTHING) end += 1;
-      }
-      const folded = steps[t].module === NOTHING && !this.#open;
+      const folded = this.idle(t) && !this.#open;
+      while (folded && end < steps.length && this.idle(end)) end += 1;
       cards.push(folded ? this.#foldedCard(t, end) : this.#card(t));
       t = end;
     }
@@ -135,11 +134,13 @@ export class Steps {
       { type: "button", "data-step": t },
       make("span", { class: "number" }, String(t + 1)),
       make("span", { class: "title" }, title),
-      this.#thumbnail(step.stack[step.pointer]),
+      thumbnail(this.image, step.stack[step.pointer]),
+      make("span", { class: "visually-hidden" }, describeLevels(step.stack[step.pointer])),
       make("span", { class: "spread", "aria-hidden": "true" }, ...step.module_probabilities.map(column)),
       make("span", { class: "share" }, percent(share)),
       make("span", { class: "heard" }, this.#heard(step)),
       make("span", { class: "description" }, description),
+      ...this.details(t),
     );
     button.addEventListener("click", () => {
       this.#pause();
@@ -165,12 +166,6 @@ export class Steps {
     return make("li", {}, button);
   }
 
-  #thumbnail(levels) {
-    const canvas = make("canvas", { "aria-hidden": "true" });
-    drawLevels(canvas, levels);
-    return make("span", { class: "small" }, make("img", { src: this.image.src, alt: "" }), canvas);
-  }
-
   // The words that a step listens to most, in the order of the question.
   #heard({ word_attention: shares }) {
     const { words } = this.prediction;
@@ -188,32 +183,11 @@ export class Steps {
 
   #showStack(now) {
     const before = this.step > 0 ? this.prediction.steps[this.step - 1] : null;
-    const rows = now.stack.map((levels, place) => {
-      const marks = [
-        place === now.pointer ? "pointer" : "",
-        now.pushed.includes(place) ? "pushed" : "",
-        now.read.includes(place) ? "read" : "",
-      ].filter(Boolean);
-      const gone = place > now.pointer;
-      const label = place === 0 ? "bottom" : `place ${place}`;
-      const text = [label, ...marks].join(", ");
-      return make(
-        "li",
-        { class: [...marks, gone ? "gone" : ""].join(" "), "aria-label": `${text}: ${describeLevels(levels)}` },
-        make("span", { class: "arrow", "aria-hidden": "true" }, place === now.pointer ? "▶" : ""),
-        this.#thumbnail(levels),
-        make("span", { class: "mark", "aria-hidden": "true" }, marks.filter((mark) => mark !== "pointer").join(", ")),
-      );
-    });
-    byId("stack").replaceChildren(...rows.reverse());
     const popped = before ? now.popped : [];
-    const parts = [];
-    if (popped.length) parts.push(`popped ${plural(popped.length, "map")}`);
-    if (now.read.length) parts.push(`read ${plural(now.read.length, "map")}`);
-    if (now.pushed.length) parts.push(`pushed ${plural(now.pushed.length, "map")}`);
-    byId("moves").replaceChildren(parts.length ? `This step ${parts.join(" and ")}.` : "The stack stays as it is.");
+    byId("stack").replaceChildren(...stackRows(now, this.image));
+    byId("moves").replaceChildren(stackMoves({ ...now, popped }));
     if (popped.length) {
-      const taken = popped.map((place) => this.#thumbnail(before.stack[place]));
+      const taken = popped.map((place) => thumbnail(this.image, before.stack[place]));
       byId("moves").append(make("span", { class: "popped", "aria-hidden": "true" }, ...taken));
     }
   }
