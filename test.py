@@ -216,7 +216,11 @@ def main(arguments: list[str] | None = None) -> None:
             explained = {}
             if explainer:
                 explained["explanation"] = explainer.explanations[task].summary()
-            about_task = about | {"split": folder.name}
+            about_task = about | {
+                "split": folder.name,
+                "images": str(datasets(config)[task] / "images" / folder.name),
+                "features": stored_data(config, config.TEST)[task][0],
+            }
             names = training.model.module_names
             print(write_results(folder, imdb, batches, about_task, explained, names))
         else:
