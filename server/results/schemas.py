@@ -63,5 +63,6 @@ class TestedImage(BaseModel):
     model: Annotated[str | None, Field(description="the tested one; null if it is not here")]
     place: Annotated[int | None, Field(description="among those that pass, from 1; null if none")]
     total: Annotated[int, Field(description="questions that pass")]
+    page: Annotated[int, Field(description="of the list that it is on, or the first")]
     previous: int | None
     next: int | None

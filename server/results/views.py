@@ -100,6 +100,7 @@ def image(results: Results, number: int, filters: Filters) -> TestedImage:
         model=results.model,
         place=after if after > before else None,
         total=len(chosen),
+        page=1 + (before // PAGE if after > before else 0),
         previous=chosen[before - 1] if before else None,
         next=chosen[after] if after < len(chosen) else None,
     )
