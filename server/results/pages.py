@@ -36,7 +36,7 @@ def content(tests: Mapping[str, Results], wanted: ListingPage) -> dict:
         query = {"sample": one.sample, "question": one.question}
         if test.model is not None:
             query["model"] = test.model
-        return f"./?{urlencode(query | {'list': urlencode(chosen)})}"
+        return f"./?{urlencode(query | {'list': urlencode(chosen)})}#result"
 
     def page_link(page: int) -> str:
         return f"results?{urlencode({'test': test.name} | chosen | {'page': page})}"
@@ -56,7 +56,7 @@ def content(tests: Mapping[str, Results], wanted: ListingPage) -> dict:
         "layouts": [
             (layout, f"{title(layout.split())} ({count})") for layout, count in layouts.items()
         ],
-        "departing": [("true", "another"), ("false", "the same")],
+        "departing": [("true", "is another"), ("false", "is the same")],
         "experts": any(row.expert_layout for row in results.rows),
         "words": {True: "right", False: "wrong", None: "unknown"},
         "title": title,

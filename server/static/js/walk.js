@@ -54,7 +54,7 @@ export class Walk {
       link.hidden = row === null;
       const query = new URLSearchParams({ sample: `${this.#test}/${row}`, model, list: this.list ?? "" });
       if (other) query.set("other", other);
-      link.href = `./?${query}`;
+      link.href = `./?${query}#result`;
     }
   }
 
