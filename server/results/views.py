@@ -86,12 +86,12 @@ def image(results: Results, number: int, filters: Filters) -> TestedImage:
         questions=[
             SuggestedQuestion(text=row.question, answer=row.true_answer)
             for row in suggested
-            if row.true_answer is not None
+            if results.task == "vqa"
         ],
         expressions=[
             SuggestedExpression(text=row.question, box=row.true_box)
             for row in suggested
-            if row.true_box is not None
+            if results.task == "loc"
         ],
     )
     return TestedImage(
