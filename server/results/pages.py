@@ -52,7 +52,10 @@ def content(tests: Mapping[str, Results], wanted: ListingPage) -> dict:
         "types": [(kind, kind.replace("_", " ")) for kind in test.types],
         "verdicts": [("wrong", "wrong"), ("right", "right"), ("unknown", "unknown")],
         "sure": [(str(share), f"less than {100 * share:g} %") for share in SURE],
-        "marks": [(mark, f"{mark} ({count})") for mark, count in (test.marks or {}).items()],
+        "marks": [
+            (mark, f"{mark.replace('_', ' ')} ({count})")
+            for mark, count in (test.marks or {}).items()
+        ],
         "layouts": [
             (layout, f"{title(layout.split())} ({count})") for layout, count in layouts.items()
         ],

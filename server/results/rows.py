@@ -13,8 +13,8 @@ COMMON = (
     "image question type hops correct confidence predicted_layout expert_layout".split()
 )  # columns of every test
 OF_TASK = {"vqa": ("predicted", "expected"), "loc": ("predicted_box", "true_box", "iou")}
-MARKS = "marks"  # a column that tests have which look for reasons to doubt an answer
-MARKS_APART = ";"
+# Columns of tests with --explain: reasons to doubt a prediction, by name, and its trace.
+MARKS, IN_WORDS = "marks", "in_words"
 
 
 class ResultsError(UserError):
@@ -26,7 +26,8 @@ class Row:
     """A question of a test: what was predicted, and what is true where somebody knows.
 
     Boxes are [x, y, width, height] in pixels. ``layout`` and ``expert_layout`` are module names
-    without NoOps, the expert's "" where nobody knows it; ``marks`` is None where a test has none.
+    without NoOps, the expert's "" where nobody knows it; ``marks`` and ``in_words`` are None where
+    a test did not look for any.
     """
 
     image: str
@@ -43,6 +44,7 @@ class Row:
     true_box: tuple[float, ...] | None = None
     iou: float | None = None
     marks: tuple[str, ...] | None = None
+    in_words: str | None = None
 
 
 def read_rows(path: Path) -> tuple[str, list[Row]]:
@@ -89,10 +91,8 @@ def _row(line: dict[str, str], task: str) -> Row:
             "true_box": _box(line["true_box"]) if line["true_box"] else None,
             "iou": _number(line["iou"]) if line["iou"] else None,
         }
-    marks = line.get(MARKS)
-    if marks is not None:
-        parts = (sys.intern(part.strip()) for part in marks.split(MARKS_APART))
-        own["marks"] = tuple(part for part in parts if part)
+    if MARKS in line:
+        own["marks"] = tuple(sys.intern(mark) for mark in line[MARKS].split())
     # The same few texts stand in all lines of a large test.
     return Row(
         image=sys.intern(line["image"]),
@@ -103,6 +103,7 @@ def _row(line: dict[str, str], task: str) -> Row:
         confidence=_number(line["confidence"]),
         layout=sys.intern(line["predicted_layout"]),
         expert_layout=sys.intern(line["expert_layout"]),
+        in_words=line.get(IN_WORDS),
         **own,
     )
 

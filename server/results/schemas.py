@@ -43,7 +43,10 @@ class TestedQuestion(BaseModel):
     iou: Annotated[float | None, Field(description="overlap of the two boxes")]
     layout: Annotated[list[str], Field(description="modules but for NoOps")]
     expert_layout: Annotated[list[str], Field(description="empty where nobody knows it")]
-    marks: Annotated[list[str] | None, Field(description="reasons for doubt")]
+    marks: Annotated[
+        list[str] | None, Field(description="reasons for doubt; null if none were looked for")
+    ]
+    in_words: Annotated[str | None, Field(description="the steps in a line; null if not written")]
 
 
 class TestedQuestions(BaseModel):

@@ -65,6 +65,7 @@ def question(results: Results, number: int) -> TestedQuestion:
         layout=row.layout.split(),
         expert_layout=row.expert_layout.split(),
         marks=row.marks,
+        in_words=row.in_words,
     )
 
 

@@ -51,7 +51,8 @@ def rows(count=90, *, loc=False, marks=False) -> list[dict]:
             "expert_layout": LAYOUTS[number % 2],
         }
         if marks:
-            row["marks"] = ("", "undecided", "undecided; unlike training")[number % 3]
+            row["in_words"] = f'find "cubes" -> count = {number}'
+            row["marks"] = ("", "undecided_step", "undecided_step unlike_image")[number % 3]
         found.append(row)
     return found
 

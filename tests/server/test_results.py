@@ -82,7 +82,7 @@ def test_the_tests_of_a_folder_are_told_with_what_they_can_be_filtered_by(client
     assert val["right"] == sum(row["correct"] for row in known)
     assert val["types"] == sorted(tiny_results.TYPES)
     assert sum(val["layouts"].values()) == len(ROWS)
-    assert found["marked"]["marks"] == {"undecided": 20, "unlike training": 10}
+    assert found["marked"]["marks"] == {"undecided_step": 20, "unlike_image": 10}
     assert found["loc_val"]["task"] == "loc"
 
 
@@ -115,11 +115,12 @@ def test_filters_keep_what_they_say(client, filters, passes):
 
 
 def test_marks_can_be_filtered_where_there_are_any(client):
-    assert listed(client, "marked", mark="unlike training") == list(range(2, 30, 3))
-    assert listed(client, "marked", mark="undecided", type="exist") == list(range(1, 30, 3))
+    assert listed(client, "marked", mark="unlike_image") == list(range(2, 30, 3))
+    assert listed(client, "marked", mark="undecided_step", type="exist") == list(range(1, 30, 3))
     page = client.get("/results", params={"test": "marked"}).text
-    assert 'name="mark"' in page and "unlike training (10)" in page
-    response = client.get("/api/results/val/questions", params={"mark": "undecided"})
+    assert 'name="mark"' in page and "unlike image (10)" in page
+    assert "find &#34;cubes&#34; -&gt; count = 29" in page
+    response = client.get("/api/results/val/questions", params={"mark": "undecided_step"})
     refused(response, 422, "no_marks")
     assert 'name="mark"' not in client.get("/results", params={"test": "val"}).text
 

@@ -266,7 +266,8 @@ async function restore() {
   byId("image-error").textContent = problem;
   const text = view.question ?? (isTested(images.sample) ? walk.question : null);
   question.value = text ?? suggestions()[0].text;
-  if (text) ask({ step: view.step, edits: view.edits, push: false });
+  // An answer about another image than the link's would mislead.
+  if (text && !problem) ask({ step: view.step, edits: view.edits, push: false });
 }
 
 async function start() {

@@ -38,7 +38,7 @@ export class Walk {
     const test = this.#test;
     byId("walk-title").textContent = `Question ${tested.row} of ${test}${place ? `: ${place} of ${total} in the list` : ""}`;
     byId("walk-verdict").textContent = verdict(tested);
-    byId("walk-marks").replaceChildren(...(tested.marks ?? []).map((mark) => make("span", { class: "chip" }, mark)));
+    byId("walk-marks").replaceChildren(...(tested.marks ?? []).map((mark) => make("span", { class: "chip" }, mark.replaceAll("_", " "))));
     const filters = new URLSearchParams(this.list ?? "");
     filters.set("test", test);
     filters.set("page", String(page));
