@@ -178,7 +178,8 @@ def test_a_test_is_walked_through(page):
     expect(verdict).to_contain_text("wrong, it is no")
     expect(page.locator("#truth")).to_contain_text("The true answer is no")
     # Its image is the one that is shown, and what else the test asks about it is offered.
-    assert page.locator("#stage-image").get_attribute("src") == f"api/results/val/images/{WRONG[1]}"
+    source = page.locator("#stage-image").get_attribute("src")
+    assert source.endswith(f"/api/results/val/images/{WRONG[1]}")
     assert page.locator("#stage-image").evaluate("one => one.naturalWidth") == 60
     expect(page.locator("#suggestions button").first).to_have_text(ROWS[WRONG[1]]["question"])
     page.click("#walk-next")
