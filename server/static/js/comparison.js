@@ -179,12 +179,18 @@ function stepDifferences(one, other, t) {
   const pair = [one.steps[t], other.steps[t]];
   if (!pair[0] || !pair[1]) return ["no such step"];
   const found = differences(one, other, t).map(([what]) => what);
-  // A step that does nothing looks and listens to nothing, and models may have other grids.
+  const same = (of) => of(pair[0]) === of(pair[1]);
+  const told = {
+    module: true,
+    // Where the same words stand in both columns, other shares of them would puzzle.
+    words: !same((step) => heard(step, one.words)),
+    // Models of other features may have another grid.
+    map: same(({ image_attention: map }) => `${map.length} x ${map[0].length}`),
+    stack: true,
+  };
+  // A step that does nothing looks and listens to nothing.
   const idle = pair.some(({ module }) => module === NOTHING);
-  const [cells, others] = pair.map(({ image_attention: map }) => `${map.length} x ${map[0].length}`);
-  return found
-    .filter((what) => what === "module" || (!idle && (what !== "map" || cells === others)))
-    .map((what) => CHIPS[what]);
+  return found.filter((what) => what === "module" || (!idle && told[what])).map((what) => CHIPS[what]);
 }
 
 const chips = (texts) =>
