@@ -5,6 +5,7 @@
     python test.py configs/mini_vqa_gt_layout.yaml --bundled vqa_gt_layout
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --figures 20 --separate
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --explain
+    python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --browse
     python test.py configs/mini_vqa_gt_layout.yaml CHECKPOINT --batches 3 TEST.BATCH_SIZE 100
 
 Prints accuracy by question type, precision by type of expression, or both, with 95% confidence
@@ -20,6 +21,10 @@ intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
 --explain asks whether what the model shows is what it does, on data with scene annotations and
 programs (TEST.DATA_DIR, TEST.DATA_DIR_LOC); the measures are defined in
 snmn/evaluation/explanation_measures.py.
+
+--browse then serves a page that lists the questions, by type, verdict and more, and shows of each
+how the model went about it. SNMN_RESULTS=RESULTS/EXPERIMENT uvicorn server.main:app does that
+without another test.
 
 Tests the moving average of the weights unless --raw.
 """
@@ -37,6 +42,7 @@ import pytorch_lightning as pl
 from clevr_prep.clevr.question_files import DatasetError
 from clevr_prep.truth.annotations import Annotations
 from config import Config, check_heads, load_config, splits, stored_data, to_dict
+from server.browse import browse, listen
 from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
@@ -47,6 +53,7 @@ from snmn.evaluation.explanation_callback import Explainer
 from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
 from snmn.network.model import SNMN
+from snmn.network.own_modules import import_modules
 from snmn.storage.typed_settings import ConfigError
 from snmn.training.from_checkpoint import load_training
 from snmn.training.interrupt import stopping_on_sigterm
@@ -107,7 +114,7 @@ def build_explainer(
 
 
 def count(text: str) -> int:
-    """A number of figures or batches on the command line."""
+    """A number of figures or batches, or a port, on the command line."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
     return int(text)
@@ -146,6 +153,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="with --explain, delete nothing from images: a third of the time",
     )
+    parser.add_argument(
+        "--browse", action="store_true", help="then list the questions on a page of this machine"
+    )
+    parser.add_argument("--port", type=count, default=8000, help="of that page (8000)")
     parser.add_argument("--batches", type=count, metavar="N", help="stop after so many batches")
     given = parser.parse_intermixed_args(arguments)
     if given.bundled and given.checkpoint and len(given.overrides) % 2:
@@ -187,6 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
         given.checkpoint = str(home_path(given.checkpoint))
     config, notes = load_config(given.config, [*given.overrides, *option_overrides(given)])
     check_heads(config)
+    taken = listen(given.port) if given.browse else None  # before the test takes its time
     data = build_data(to_dict(config), test=stored_data(config, config.TEST))
     training, changed = load_training(
         given.checkpoint, data, to_dict(config), ema=config.TEST.USE_EMA
@@ -220,19 +232,27 @@ def main(arguments: list[str] | None = None) -> None:
         "checkpoint": given.checkpoint,
         "weights": "moving average" if config.TEST.USE_EMA else "raw",
     }
+    tested = []
     for task, folder in result_folders(config).items():
         if task in training.predictions:
+            tested.append(folder)
             imdb, batches = data.questions("test")[task], training.predictions[task]
             explained = {}
             if explainer:
                 explained["explanation"] = explainer.explanations[task].summary()
-            about_task = about | {"split": folder.name}
+            about_task = about | {
+                "split": folder.name,
+                "images": str(datasets(config)[task] / "images" / folder.name),
+                "features": stored_data(config, config.TEST)[task][0],
+            }
             names = training.model.module_names
             print(write_results(folder, imdb, batches, about_task, explained, names))
         else:
             print(f"\nno batch of {folder.name} was tested")
     for line in figures.summary() if figures else ():
         print(line)
+    if taken and tested:
+        browse(tuple(tested), import_modules(config.MODEL.NMN.MODULES), taken)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 
 from server.descriptions import MODEL_TITLES, model_order
 from server.schemas import ModelInfo, State, Task
+from snmn.backbones import BackboneError
 from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.checkpoint import load_model
 from snmn.common.paths import visible_files
@@ -22,7 +23,12 @@ from snmn.predict import find_backbone
 
 @dataclass
 class Entry:
-    """A model of the folder and what has become of it; ``model`` is there once it is ready."""
+    """A model and what has become of it; ``model`` is there once it is ready.
+
+    - ema: whether the moving average of the weights answers, where there is one
+    - tested: whether it is a walked-through test's, whose features are stored
+    - extracts: whether its features can be made of other images than those
+    """
 
     name: str
     path: Path
@@ -32,15 +38,23 @@ class Entry:
     progress: float | None = None
     model: SNMN | None = None
     backbone: str = ""
+    ema: bool = True
+    tested: bool = False
+    extracts: bool = True
     tasks: list[Task] = field(default_factory=list)
 
     def load(self, modules: Mapping[str, type[NeuralModule]]) -> None:
         """Read the checkpoint, of whose modules beside the nine ``modules`` are the classes.
 
-        CheckpointError if it is none or has others, ValueError for unknown features.
+        CheckpointError if it is none or has others, BackboneError for unknown features.
         """
-        model = load_model(self.path, modules=modules)
-        self.backbone = find_backbone(self.card, model)
+        model = load_model(self.path, ema=self.ema, modules=modules)
+        try:
+            self.backbone = find_backbone(self.card, model)
+        except BackboneError:
+            if not self.tested:
+                raise
+            self.extracts = False
         self.tasks = []
         if model.answer_head is not None:
             self.tasks.append("vqa")

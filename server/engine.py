@@ -22,10 +22,13 @@ from server.explanation import tell
 from server.images import decode_image
 from server.layouts import expert_layout, own_layout, planned
 from server.questions import read_question
+from server.results.features import refuse_other_images, tested_features
+from server.results.folder import find_row, read_results
+from server.results.models import add_tested_models
 from server.samples import all_samples, find_sample, open_sample
 from server.schemas import Layouts, ModelInfo, Prediction
 from server.settings import Settings
-from snmn.backbones import Backbone, build_backbone
+from snmn.backbones import Backbone, BackboneError, build_backbone
 from snmn.network.edits import Edits
 from snmn.predict import forward, image_features
 
@@ -41,7 +44,8 @@ class Engine:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.entries = read_catalogue(settings.checkpoints)
+        self.results = read_results(settings.results, images=settings.result_images)
+        self.entries = add_tested_models(read_catalogue(settings.checkpoints), self.results)
         self._backbones: dict[str, Backbone] = {}
         self._features: dict[tuple[str, str], Tensor] = {}  # of samples, by backbone and id
         self._waiting = 0
@@ -120,20 +124,28 @@ class Engine:
             raise DemoError(
                 422, "which_image", "Name a sample or upload an image: one of the two, not both."
             )
-        if sample is not None:
+        tested = find_row(self.results, sample)
+        if sample is not None and tested is None:
             find_sample(sample)
         await self._until_ready(entry)
+        if tested is None:
+            refuse_other_images(entry)
 
         def answer() -> Prediction:
             start = time.perf_counter()
-            if sample is not None:
+            if tested is not None:
+                results, row = tested
+                size = results.size(row)
+            elif sample is not None:
                 found = find_sample(sample)
                 size = (found.width, found.height)
             else:
                 image = decode_image(upload, max_pixels=self.settings.max_pixels)
                 size = image.size
             plan = planned(edits, entry.model, words, indices, size)
-            if sample is not None:
+            if tested is not None:
+                features = tested_features(results, row, entry, self._image_features)
+            elif sample is not None:
                 features = self._sample_features(entry.backbone, sample)
             else:
                 features = self._image_features(entry.backbone, image)
@@ -210,8 +222,14 @@ class Engine:
         """Load a model, its backbone and the samples' features; runs in a thread."""
         entry.load(self.settings.modules)
         warm_up(entry)
-        for name in all_samples():
-            self._sample_features(entry.backbone, name)
+        try:
+            for name in all_samples() if entry.extracts else ():
+                self._sample_features(entry.backbone, name)
+        except BackboneError as error:
+            if not entry.tested:
+                raise
+            log.warning("model %s answers about its test alone: %s", entry.name, error)
+            entry.extracts = False
 
     def _backbone(self, name: str) -> Backbone:
         if name not in self._backbones:

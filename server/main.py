@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import api, legacy, pages, samples
+from server import api, legacy, pages, results_api, samples
 from server.engine import Engine
 from server.errors import add_handlers
 from server.settings import Settings
@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.engine, app.state.settings = engine, settings
-    for module in (api, legacy, pages):
+    for module in (api, results_api, legacy, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_STATIC))
     app.mount("/samples", StaticFiles(directory=samples.FOLDER))

@@ -1,12 +1,14 @@
 """The page, and the API's documentation: HTML that needs nothing from another host."""
 
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
 from server.api import EngineOf
+from server.results.pages import ListingPage, content
 from server.samples import all_samples
 from server.settings import Settings
 
@@ -21,9 +23,19 @@ async def index(request: Request, engine: EngineOf) -> HTMLResponse:
     content = {
         "samples": list(all_samples().values()),
         "models": engine.models(),
+        "tests": list(engine.results),
         "max_upload_bytes": settings.max_upload_bytes,
     }
     return templates.TemplateResponse(request, "index.html", content)
+
+
+@router.get("/results")
+def results(
+    request: Request, engine: EngineOf, wanted: Annotated[ListingPage, Query()]
+) -> HTMLResponse:
+    """The questions of a test that pass the filters."""
+    shown = content(engine.results, wanted)
+    return templates.TemplateResponse(request, "results.html", shown)
 
 
 @router.get("/docs")

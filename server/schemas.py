@@ -33,7 +33,9 @@ class Ask(BaseModel):
 
     question: Annotated[str, Field(description="a question, or an expression to find")]
     model: Annotated[str | None, Field(description="name of a model; left out: the default")] = None
-    sample: Annotated[str | None, Field(description="id of a sample image")] = None
+    sample: Annotated[
+        str | None, Field(description="id of a sample image, or of a test's question, TEST/ROW")
+    ] = None
     layout: Annotated[
         Annotated[str, Field(max_length=7000)] | Annotated[list[str | None], _STEPS] | None,
         Field(
@@ -158,18 +160,21 @@ class SuggestedQuestion(BaseModel):
     """A question with its true answer."""
 
     text: str
-    answer: str
+    answer: Annotated[str | None, Field(description="null where nobody knows it")]
 
 
 class SuggestedExpression(BaseModel):
-    """A referring expression with the true box, [x, y, width, height] in pixels."""
+    """A referring expression with the true box."""
 
     text: str
-    box: list[int]
+    box: Annotated[
+        list[float] | None,
+        Field(description="x, y, width, height in pixels; null where nobody knows it"),
+    ]
 
 
 class Sample(BaseModel):
-    """A bundled image with something to ask about it."""
+    """An image with something to ask about it."""
 
     id: str
     url: str

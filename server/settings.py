@@ -31,6 +31,9 @@ class Settings:
     - queue (SNMN_QUEUE): predictions that may wait; the next one is refused with 429
     - upload_seconds (SNMN_UPLOAD_SECONDS): time a client has to send its request's body
     - modules (SNMN_MODULES): classes of modules beside the nine that checkpoints may have, by name
+    - results (SNMN_RESULTS): folders of tests to walk through, see `server.results.folder`
+    - result_images (SNMN_RESULT_IMAGES): where their images are, with %s for the split, if not
+      where they were when test.py ran
     """
 
     checkpoints: Path = BUNDLED
@@ -40,6 +43,8 @@ class Settings:
     queue: int = 128
     upload_seconds: float = 20.0
     modules: Mapping[str, type[NeuralModule]] = field(default_factory=dict)
+    results: tuple[Path, ...] = ()
+    result_images: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -58,12 +63,18 @@ class Settings:
             if not text.isdecimal() or int(text) < 1:
                 raise SettingError(f"{variable} is {text!r}, must be a whole number from 1 on")
             values[name] = int(text) * unit
-        folder = environment.get("SNMN_CHECKPOINTS", "").strip()
-        if folder:
-            checkpoints = home_path(folder)
-            if not checkpoints.is_dir():
-                raise SettingError(f"SNMN_CHECKPOINTS is {folder!r}, which is no folder")
-            values["checkpoints"] = checkpoints
+        for variable in ("SNMN_CHECKPOINTS", "SNMN_RESULTS"):
+            text = environment.get(variable, "").strip()
+            if not text:
+                continue
+            folder = home_path(text)
+            if not folder.is_dir():
+                raise SettingError(f"{variable} is {text!r}, which is no folder")
+            if variable == "SNMN_RESULTS":
+                values["results"] = (folder,)
+            else:
+                values["checkpoints"] = folder
+        values["result_images"] = environment.get("SNMN_RESULT_IMAGES", "").strip() or None
         try:
             values["modules"] = import_modules(parse_modules(environment.get("SNMN_MODULES", "")))
         except OwnModuleError as error:

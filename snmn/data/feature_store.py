@@ -68,6 +68,9 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self.filenames)
 
+    def __contains__(self, filename: str) -> bool:
+        return filename in self._index
+
     def index(self, filename: str) -> int:
         """Index of an image by its file name; FeatureStoreError when it is not in the store."""
         try:

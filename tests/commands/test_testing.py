@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import shutil
+import socket
 import sys
 import warnings
 from collections import Counter
@@ -11,12 +12,17 @@ from collections import Counter
 import numpy as np
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 from PIL import Image
 
 import train
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as build_layouts
+from server.browse import browse, listen
+from server.main import create_app
+from server.settings import Settings
 from snmn.checkpoints.checks import CheckpointError
+from snmn.common.errors import UserError
 from snmn.evaluation.scores import family
 from snmn.storage.rgb import ImageError
 from snmn.storage.typed_settings import ConfigError
@@ -403,3 +409,60 @@ def test_boxes_are_drawn_and_have_their_own_folder(tmp_path):
     )
     assert summary["accuracy"]["correct"] == sum(float(row["iou"]) >= 0.5 for row in rows)
     assert not list(folder.glob("*_answers.txt"))
+
+
+class TestBrowsing:
+    @pytest.mark.slow
+    def test_the_list_opens_every_question_with_the_answer_that_the_file_has(
+        self, experiment, tested
+    ):
+        """Of own data, whose features no backbone of the project makes."""
+        rows = read_csv(tested / "predictions.csv")
+        with TestClient(create_app(Settings(results=(tested,), concurrency=1))) as client:
+            (test,) = client.get("/api/results").json()
+            assert test["questions"] == len(rows) and test["model"] == "tiny (tested)"
+            page = client.get("/api/results/val/questions", params={"verdict": "wrong"}).json()
+            wrong = [number for number, row in enumerate(rows) if row["correct"] == "0"]
+            assert [one["row"] for one in page["questions"]] == wrong
+            for number, row in enumerate(rows):
+                shown = client.get(f"/api/results/val/questions/{number}").json()
+                assert shown["tested"]["image"] == row["image"]
+                ask = {"sample": f"val/{number}", "question": row["question"]}
+                answer = client.post("/api/predict", json=ask | {"model": test["model"]}).json()
+                assert answer["answer"] == row["predicted"]
+                share = answer["probabilities"][0]["probability"]
+                assert share == pytest.approx(float(row["confidence"]), abs=2e-4)
+                layout = [step["module"] for step in answer["steps"] if step["module"] != "_NoOp"]
+                assert layout == row["predicted_layout"].split()
+
+    def test_browse_serves_what_was_tested(self, experiment, monkeypatch, capsys):
+        served = []
+        monkeypatch.setattr(test_command, "browse", lambda *given: served.append(given))
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(UserError, match=f"port {port} is in use; --port takes another"):
+                run_test(experiment, "--browse", "--port", port, "--batches", 1, out="browsed")
+        assert not (experiment / "browsed").exists()  # Said before the test takes its time.
+        folder = run_test(experiment, "--browse", "--port", 0, "--batches", 1, out="browsed")
+        ((folders, modules, taken),) = served
+        taken.close()
+        assert folders == (folder / "val",) and modules == {}
+        summary = json.loads((folder / "val" / "summary.json").read_text())
+        assert summary["images"] == str(experiment / "images" / "val")
+        assert summary["features"] == str(experiment / "features" / "val")
+
+    def test_the_page_is_served_to_this_machine_alone(
+        self, experiment, tested, monkeypatch, capsys
+    ):
+        asked = []
+
+        def run(server, sockets):
+            (taken,) = sockets
+            asked.append((taken.getsockname(), server.config.app))
+
+        monkeypatch.setattr("uvicorn.Server.run", run)
+        with listen(0) as taken:
+            browse((tested,), {}, taken)
+        (((host, port), app),) = asked
+        assert host == "127.0.0.1" and list(app.state.engine.results) == ["val"]
+        assert f"http://localhost:{port}/results?test=val lists" in capsys.readouterr().out

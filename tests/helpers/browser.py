@@ -3,10 +3,11 @@
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 import uvicorn
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from server.main import create_app
 from snmn.checkpoints.bundled import BUNDLED
@@ -22,6 +23,8 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 # The name of the last is too long for any place on the page.
 OWN = {"_Not": Not, "_" + "Long" * 15: Not}
 
+expect.set_options(timeout=30_000)  # A machine may have other things to do.
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
@@ -30,12 +33,14 @@ def address(tmp_path_factory):
     write_own(folder, OWN)
     for suffix in ("ckpt", "json"):
         shutil.copy(BUNDLED / f"vqa_gt_layout.{suffix}", folder)
-    config = uvicorn.Config(
-        create_app(settings(folder, max_upload_bytes=500_000, modules=OWN)),
-        port=0,
-        log_level="warning",
-    )
-    server = uvicorn.Server(config)
+    with serving(create_app(settings(folder, max_upload_bytes=500_000, modules=OWN))) as address:
+        yield address
+
+
+@contextmanager
+def serving(app):
+    """Serve an app on a free port; gives its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from server.main import create_app
 from snmn.common.vocabulary import MODULES, QUESTION_WORDS
 from tests.helpers import tiny_server
+from tests.helpers.tiny_results import write_results
 from tests.helpers.tiny_server import image_bytes, write_models
 
 IMAGE = image_bytes()
@@ -19,7 +20,9 @@ WORDS = st.lists(st.sampled_from(QUESTION_WORDS), max_size=70).map(" ".join)
 TEXT = st.one_of(
     WORDS,
     st.text(max_size=60),
-    st.sampled_from(["scene-01", "vqa_gt_layout", "joint_gt_layout", "..", "0", "true"]),
+    st.sampled_from(
+        ["scene-01", "vqa_gt_layout", "joint_gt_layout", "..", "0", "true", "val", "val/3", "wrong"]
+    ),
 )
 SHORTENED = st.integers(0, len(IMAGE)).map(lambda length: IMAGE[:length])
 FILE = st.one_of(st.binary(max_size=200), SHORTENED, st.just(IMAGE))
@@ -60,7 +63,9 @@ ASKED = {"sample": "scene-01", "question": "How many red cubes are there?"}
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     folder = write_models(tmp_path_factory.mktemp("models"), ["vqa_gt_layout", "joint_gt_layout"])
-    with TestClient(create_app(tiny_server.settings(folder))) as client:
+    root = tmp_path_factory.mktemp("results")
+    results = write_results(root, folder / "vqa_gt_layout.ckpt")
+    with TestClient(create_app(tiny_server.settings(folder, results=(results,)))) as client:
         yield client
 
 

@@ -4,13 +4,16 @@ import { bar, byId, percent } from "./dom.js";
 
 const SHOWN = 5;
 
+// Whether a box is meant, not an answer.
+export const isBoxed = (prediction) => prediction.task === "loc";
+
 export const answerText = (prediction) =>
-  prediction.task === "loc" ? `a box, ${percent(prediction.box.confidence)} sure` : prediction.answer;
+  isBoxed(prediction) ? `a box, ${percent(prediction.box.confidence)} sure` : prediction.answer;
 
 // truth is {answer} or {box: [x, y, width, height]} where it is known, else null; edited: whether
 // the visitor changed what the model does.
 export function showAnswer(prediction, truth, edited) {
-  const boxed = prediction.task === "loc";
+  const boxed = isBoxed(prediction);
   byId("answer").hidden = false;
   byId("answer-label").textContent = (boxed ? "Found" : "Answer") + (edited ? " with your changes" : "");
   byId("answer-text").textContent = answerText(prediction);
@@ -29,7 +32,7 @@ export function showOwnAnswer(own, differs) {
   byId("own-shares").replaceChildren(...bars(own));
   byId("answers").classList.toggle("differs", differs);
   byId("answers").classList.add("pair");
-  placeBox(byId("own-box"), own.task === "loc" ? asList(own.box) : null, own);
+  placeBox(byId("own-box"), isBoxed(own) ? asList(own.box) : null, own);
 }
 
 export function hideOwnAnswer() {
@@ -40,7 +43,7 @@ export function hideOwnAnswer() {
 
 const bars = (prediction) =>
   prediction.probabilities
-    .slice(0, prediction.task === "loc" ? 0 : SHOWN)
+    .slice(0, isBoxed(prediction) ? 0 : SHOWN)
     .map(({ answer, probability }) => bar(answer, probability));
 
 export function hideBoxes() {
@@ -48,7 +51,7 @@ export function hideBoxes() {
   byId("true-box").hidden = true;
 }
 
-const asList = ({ x, y, width, height }) => [x, y, width, height];
+export const asList = ({ x, y, width, height }) => [x, y, width, height];
 
 function verdict(prediction, truth, boxed) {
   if (boxed && truth?.box) {
@@ -60,7 +63,8 @@ function verdict(prediction, truth, boxed) {
   return "";
 }
 
-function placeBox(element, box, { image_width: width, image_height: height }) {
+// Put an element of the image's frame where a box, [x, y, width, height] in pixels, is; null hides it.
+export function placeBox(element, box, { image_width: width, image_height: height }) {
   element.hidden = !box;
   if (!box) return;
   element.style.left = `${(100 * box[0]) / width}%`;
@@ -69,7 +73,8 @@ function placeBox(element, box, { image_width: width, image_height: height }) {
   element.style.height = `${(100 * box[3]) / height}%`;
 }
 
-function overlap([x1, y1, w1, h1], [x2, y2, w2, h2]) {
+// The overlap of two such boxes: their intersection over their union.
+export function overlap([x1, y1, w1, h1], [x2, y2, w2, h2]) {
   const across = Math.min(x1 + w1, x2 + w2) - Math.max(x1, x2);
   const down = Math.min(y1 + h1, y2 + h2) - Math.max(y1, y2);
   const common = Math.max(0, across) * Math.max(0, down);

@@ -26,6 +26,8 @@ export const getModels = () => request("api/models");
 export const getSamples = () => request("api/samples");
 export const check = (question) =>
   request(`api/check?${new URLSearchParams({ question })}`);
+export const getTested = (test, row, list) =>
+  request(`api/results/${encodeURIComponent(test)}/questions/${encodeURIComponent(row)}?${list}`);
 export const getVocabulary = () => request("api/vocabulary");
 export const download = (name) =>
   request(`api/models/${encodeURIComponent(name)}/download`, { method: "POST" });

@@ -3,11 +3,13 @@
 import { readAddress, writeAddress } from "./address.js";
 import { answerText, hideBoxes, showAnswer } from "./answer.js";
 import { check, getSamples, getVocabulary, predict } from "./api.js";
+import { Comparison } from "./comparison.js";
 import { addCompletion } from "./completion.js";
 import { byId, make } from "./dom.js";
 import { Images } from "./images.js";
 import { Models } from "./models.js";
 import { Steps } from "./steps.js";
+import { Walk } from "./walk.js";
 import { WhatIf } from "./what_if/what_if.js";
 
 const IMAGE_CODES = new Set(["not_an_image", "damaged_image", "empty_image", "tiny_image", "unclear_image", "too_many_pixels", "too_large"]);
@@ -15,22 +17,40 @@ const ASKING = /^(what|how|is|are|do|does|has|have)\b[^?]*$/i;
 
 const STAGE_HEIGHT = 420; // pixels at most
 
+// Samples of tests are called TEST/ROW.
+const isTested = (sample) => Boolean(sample?.includes("/"));
+
 const question = byId("question");
 let known = new Set(); // words
 let samples = [];
 let steps = null;
 let whatIf = null;
-let asked = null; // what the shown answer is about: {sample, question, model}
+let asked = null; // what the shown answer is about: {sample, question, model, other, list}
 let shownStep = null;
 let running = null; // AbortController of the request under way
+let restoring = 0; // views that were restored, to know the latest
 let closeCompletion = () => {};
 
 const images = new Images(imageChanged);
-const models = new Models(suggest);
+const models = new Models(() => {
+  suggest();
+  walk.link(models.name, comparison.name);
+});
+const walk = new Walk();
+const comparison = new Comparison(compared, (step) => steps.show(step));
 
 function imageChanged() {
+  walk.show(images.sample);
   reset();
   suggest();
+}
+
+// Another second model was chosen.
+function compared() {
+  walk.link(models.name, comparison.name);
+  if (!asked) return;
+  asked.other = comparison.name;
+  writeAddress({ ...asked, edits: whatIf.text, step: shownStep }, { replace: true });
 }
 
 // Back to an image without an answer.
@@ -39,6 +59,7 @@ function reset() {
   asked = null;
   steps?.clear();
   whatIf?.clear();
+  comparison.clear();
   hideBoxes();
   byId("answer").hidden = true;
   byId("caption").textContent = "Ask something, and the steps appear here.";
@@ -73,8 +94,10 @@ function suggestions() {
   const tasks = models.current?.tasks ?? ["vqa"];
   const sample = samples.find((one) => one.id === images.sample);
   const kinds = [];
-  if (tasks.includes("vqa")) kinds.push(sample?.questions ?? GENERAL.questions);
-  if (tasks.includes("loc")) kinds.push(sample?.expressions ?? GENERAL.expressions);
+  // A test asks for answers or for boxes, not for both.
+  const some = (list, others) => (list?.length ? list : others);
+  if (tasks.includes("vqa")) kinds.push(some(sample?.questions, GENERAL.questions));
+  if (tasks.includes("loc")) kinds.push(some(sample?.expressions, GENERAL.expressions));
   return kinds.flatMap((kind) => (kinds.length > 1 ? kind.slice(0, 3) : kind));
 }
 
@@ -124,8 +147,8 @@ async function ask({ step = null, edits = "", push = true } = {}) {
   running?.abort();
   const controller = new AbortController();
   running = controller;
-  // Questions of the training data end with a question mark.
-  if (ASKING.test(question.value.trim())) question.value = `${question.value.trim()}?`;
+  // Questions of the training data end with a question mark, nearly all of them.
+  if (ASKING.test(question.value.trim()) && question.value !== walk.question) question.value = `${question.value.trim()}?`;
   const wanted = { sample: images.sample, question: question.value.trim(), model: models.name };
   byId("status").textContent = "The answer is being computed.";
   setBusy(true);
@@ -135,11 +158,11 @@ async function ask({ step = null, edits = "", push = true } = {}) {
       if (found.unknown.length) return refused({ ...found, message: found.detail, code: "unknown_word" });
     }
     const prediction = await predict({ ...wanted, file: images.file }, controller.signal);
-    asked = wanted;
+    asked = { ...wanted, other: comparison.name, list: isTested(wanted.sample) ? walk.list : null };
     shownStep = step;
     showImage();
     // Before the first step is shown, which writes the address as well.
-    if (push) writeAddress({ ...wanted, edits: "", step }, { replace: false });
+    if (push) writeAddress({ ...asked, edits: "", step }, { replace: false });
     await whatIf.begin(prediction, { ...wanted, file: images.file }, byId("stage-image"), edits);
     if (push) revealResult();
   } catch (error) {
@@ -160,6 +183,7 @@ function showRun(run, push) {
   const answer = showAnswer(run, edited ? null : truthOf(asked.question), edited);
   if (push) writeAddress({ ...asked, edits: text, step: shownStep }, { replace: false });
   steps.load(run, byId("stage-image"), shownStep);
+  comparison.load(asked, images.file, run, byId("stage-image"), edited);
   const own = edited ? ` The model's own: ${answerText(whatIf.own)}.` : "";
   byId("status").textContent = `Answer${edited ? " with your changes" : ""}: ${answer}.${own}`;
 }
@@ -211,7 +235,7 @@ function revealResult() {
 
 function surprise() {
   const pick = (list) => list[Math.floor(Math.random() * list.length)];
-  images.select(pick(samples).id);
+  images.select(pick(samples.filter(({ id }) => !isTested(id))).id);
   imageChanged();
   question.value = pick(suggestions()).text;
   images.chosen.scrollIntoView({ block: "nearest", inline: "center" });
@@ -219,16 +243,31 @@ function surprise() {
 }
 
 // Show what the address says: on loading the page and on going back.
-function restore() {
+async function restore() {
   const view = readAddress();
+  restoring += 1;
+  const number = restoring;
   if (view.model) models.choose(view.model);
-  if (view.sample && !images.select(view.sample)) {
-    byId("image-error").textContent = "The link names a sample that is not here.";
+  comparison.choose(view.other);
+  let problem = "";
+  try {
+    const tested = await walk.open(view.sample, view.list);
+    // Somebody may have gone on meanwhile.
+    if (number !== restoring) return;
+    if (tested) samples = [...samples.filter(({ id }) => !isTested(id)), tested];
+  } catch (refusal) {
+    problem = refusal.message;
   }
+  if (view.sample && !images.select(view.sample)) problem ||= "The link names a sample that is not here.";
+  walk.link(models.name, comparison.name);
+  walk.show(images.sample);
   suggest();
   reset();
-  question.value = view.question ?? suggestions()[0].text;
-  if (view.question) ask({ step: view.step, edits: view.edits, push: false });
+  byId("image-error").textContent = problem;
+  const text = view.question ?? (isTested(images.sample) ? walk.question : null);
+  question.value = text ?? suggestions()[0].text;
+  // An answer about another image than the link's would mislead.
+  if (text && !problem) ask({ step: view.step, edits: view.edits, push: false });
 }
 
 async function start() {
@@ -248,6 +287,7 @@ async function start() {
       shownStep = step;
       writeAddress({ ...asked, edits: whatIf.text, step }, { replace: true });
       whatIf.show(step);
+      comparison.mark(step);
     },
     { idle: (t) => whatIf.idle(t), details: (t) => whatIf.details(t) },
   );
@@ -259,7 +299,7 @@ async function start() {
   });
   byId("surprise").addEventListener("click", surprise);
   addEventListener("popstate", restore);
-  restore();
+  await restore();
   document.body.dataset.ready = "";
 }
 

@@ -1,4 +1,4 @@
-// What differs at a step between the model's own run and the one that is shown, in words.
+// What differs at a step between two runs, the model's own and the one that is shown, in words.
 
 import { describeLevels } from "../draw.js";
 
@@ -17,10 +17,11 @@ export const looksAt = (step) => describeLevels(step.stack[step.pointer]);
 // [what, sentence] each; none where both do the same.
 export function differences(own, run, t) {
   const [before, after] = [own.steps[t], run.steps[t]];
-  const title = (name) => run.modules.find((module) => module.name === name).title;
+  // Runs of two models may have other modules.
+  const title = (of, { module: name }) => of.modules.find((module) => module.name === name).title;
   const found = [];
   if (before.module !== after.module) {
-    found.push(["module", `${title(after.module)} instead of ${title(before.module)}`]);
+    found.push(["module", `${title(run, after)} instead of ${title(own, before)}`]);
   }
   if (apart(before.word_attention, after.word_attention)) {
     found.push(["words", `listens to ${heard(after, run.words)} instead of ${heard(before, own.words)}`]);
