@@ -10,7 +10,8 @@
 Prints accuracy by question type, precision by type of expression, or both, with 95% confidence
 intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
 
-    predictions.csv               one line a question
+    predictions.csv               one line a question; with --explain also its trace in words, the
+                                  discrete program and what it gives, and its marks
     summary.json                  all that is printed, the confusion of layouts, calibration
     CLEVR_<split>_answers.txt     questions only: the predicted answers, one a line, in the order
                                   of the questions file
@@ -19,7 +20,7 @@ intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
 
 --explain asks whether what the model shows is what it does, on data with scene annotations and
 programs (TEST.DATA_DIR, TEST.DATA_DIR_LOC); the measures are defined in
-snmn/evaluation/explanation_measures.py.
+snmn/evaluation/explanation_measures.py, the marks in snmn/evaluation/marks.py.
 
 Tests the moving average of the weights unless --raw.
 """
@@ -35,6 +36,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from clevr_prep.clevr.question_files import DatasetError
+from clevr_prep.synthetic.language.grammar import read
 from clevr_prep.truth.annotations import Annotations
 from config import Config, check_heads, load_config, splits, stored_data, to_dict
 from snmn.checkpoints.bundled import bundled_names, bundled_path
@@ -44,6 +46,7 @@ from snmn.common.paths import home_path
 from snmn.data.from_settings import build_data
 from snmn.data.imdb import Imdb
 from snmn.evaluation.explanation_callback import Explainer
+from snmn.evaluation.marks import Marker
 from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
 from snmn.network.model import SNMN
@@ -88,8 +91,13 @@ def build_figures(config: Config) -> FigureWriter | None:
     return FigureWriter(plan, folders=folders, images=images)
 
 
-def build_explainer(config: Config, imdbs: dict[str, Imdb], model: SNMN) -> Explainer:
-    """What compares the model's steps with scenes and programs of the imdbs' questions."""
+def build_explainer(
+    config: Config, imdbs: dict[str, Imdb], model: SNMN, features: dict
+) -> Explainer:
+    """What compares the model's steps with scenes and programs of the imdbs' questions.
+
+    ``features`` are the attributes of the features that it looks at.
+    """
     try:
         annotations = {
             task: Annotations(datasets(config)[task], split, by_place=imdbs[task].numbered_by_place)
@@ -99,7 +107,7 @@ def build_explainer(config: Config, imdbs: dict[str, Imdb], model: SNMN) -> Expl
         raise ConfigError(f"{error}; TEST.DATA_DIR or TEST.DATA_DIR_LOC names them") from None
     return Explainer(
         {task: found.truth for task, found in annotations.items()},
-        answering={name: module.inputs for name, module in model.nmn.answer_modules.items()},
+        marker=Marker(model, features, reads=lambda text: bool(read(text))),
     )
 
 
@@ -188,7 +196,9 @@ def main(arguments: list[str] | None = None) -> None:
     figures = build_figures(config)
     explainer = None
     if given.explain:
-        explainer = build_explainer(config, data.questions("test"), training.model)
+        explainer = build_explainer(
+            config, data.questions("test"), training.model, data.feature_identity()
+        )
     with naming_options({}):
         trainer = pl.Trainer(
             devices=1,
@@ -213,12 +223,13 @@ def main(arguments: list[str] | None = None) -> None:
     for task, folder in result_folders(config).items():
         if task in training.predictions:
             imdb, batches = data.questions("test")[task], training.predictions[task]
-            explained = {}
+            explained, columns = {}, {}
             if explainer:
                 explained["explanation"] = explainer.explanations[task].summary()
+                columns = explainer.columns[task]
             about_task = about | {"split": folder.name}
             names = training.model.module_names
-            print(write_results(folder, imdb, batches, about_task, explained, names))
+            print(write_results(folder, imdb, batches, about_task, explained, names, columns))
         else:
             print(f"\nno batch of {folder.name} was tested")
     for line in figures.summary() if figures else ():

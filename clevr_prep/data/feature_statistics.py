@@ -27,12 +27,12 @@ from snmn.common.logistic_regression import fit_logistic_regression
 from snmn.common.paths import home_path
 from snmn.data.feature_store import FeatureStore
 
-AXES = 16
+AXES = 64
 # What is added to each variance, as a share of the mean one: directions in which training images
 # hardly differ must not decide.
-FLOOR = 0.1
+FLOOR = 0.2
 # The limit, as a multiple of the training images' .999 quantile of distances.
-MARGIN = 1.1
+MARGIN = 1.05
 _AT_ONCE = 64
 _CELL_IMAGES = 1000  # whose cells are enough to tell objects from the ground
 _LEAST_IMAGES = 50

@@ -13,6 +13,7 @@ from clevr_prep.clevr.programs import Node, ProgramError, node_results, parse_pr
 from clevr_prep.clevr.question_files import DatasetError, questions_path
 from clevr_prep.clevr.scene_masks import SceneError, SceneMasks, members
 from clevr_prep.truth.discrete_programs import discrete_answer, heard_arguments, read_layout
+from clevr_prep.truth.program_text import given_text, program_text
 from clevr_prep.truth.scene_cells import check_size, noted_size, object_cells
 from snmn.common.errors import shown
 from snmn.common.paths import name_but_suffix
@@ -139,13 +140,16 @@ def _truth(
         discrete = read_layout(
             modules, words, attention, last=nodes[root].function, swapped=root in swapped
         )
+        answer = discrete_answer(discrete, masks)
         return Reading(
             layout=[module for module, _ in steps],
             selected=[
                 None if module in _DESCRIBES else _as_array(results[node], count)
                 for module, node in steps
             ],
-            answer=discrete_answer(discrete, masks),
+            answer=answer,
+            program=program_text(discrete) if discrete else "",
+            given=given_text(answer, scene),
         )
 
     asked = np.logical_or.reduce([_as_array(results[i], count) for i in _asked(nodes, root)])
