@@ -15,6 +15,7 @@ from server.schemas import ModelInfo, State, Task
 from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.checkpoint import load_model
 from snmn.common.paths import visible_files
+from snmn.evaluation.marks import Marker
 from snmn.network.model import SNMN
 from snmn.network.modules import NeuralModule
 from snmn.predict import find_backbone
@@ -22,7 +23,8 @@ from snmn.predict import find_backbone
 
 @dataclass
 class Entry:
-    """A model of the folder and what has become of it; ``model`` is there once it is ready."""
+    """A model of the folder and what has become of it; ``model`` and ``marker`` are there
+    once it is ready."""
 
     name: str
     path: Path
@@ -32,6 +34,7 @@ class Entry:
     progress: float | None = None
     model: SNMN | None = None
     backbone: str = ""
+    marker: Marker | None = None
     tasks: list[Task] = field(default_factory=list)
 
     def load(self, modules: Mapping[str, type[NeuralModule]]) -> None:

@@ -19,13 +19,16 @@ from server.catalogue import Entry, read_catalogue, warm_up
 from server.descriptions import module_infos
 from server.download import DownloadError, download
 from server.errors import DemoError
-from server.explanation import answer_shares, predicted_box, steps_of
+from server.explanation import answer_shares, predicted_box, steps_of, trace_of
 from server.images import decode_image
 from server.questions import likely_task, read_question
 from server.samples import all_samples, find_sample, open_sample
-from server.schemas import ModelInfo, Prediction
+from server.schemas import Mark, ModelInfo, Prediction
 from server.settings import Settings
+from server.true_scene import is_sentence, on_true_scene
 from snmn.backbones import Backbone, build_backbone
+from snmn.evaluation.marks import Marker
+from snmn.figures.trace_text import trace_text
 from snmn.predict import forward, image_features
 
 log = logging.getLogger("uvicorn.error")
@@ -182,6 +185,8 @@ class Engine:
     def _prepare(self, entry: Entry) -> None:
         """Load a model, its backbone and the samples' features; runs in a thread."""
         entry.load(self.settings.modules)
+        attributes = self._backbone(entry.backbone).attributes
+        entry.marker = Marker(entry.model, attributes, reads=is_sentence)
         warm_up(entry)
         for name in all_samples():
             self._sample_features(entry.backbone, name)
@@ -218,11 +223,15 @@ def _run(
         shares, box = answer_shares(output), predicted_box(output, size)
         steps = steps_of(output, entry.model)
     task = likely_task(words)
+    task = task if task in entry.tasks else entry.tasks[0]
+    question_words = torch.tensor(indices)
+    traced = trace_of(output, question_words, box if task == "loc" else None)
+    marks = entry.marker.marks_of_one(traced, output, question_words, features, size)
     return Prediction(
         model=entry.name,
         sample=sample,
         question=question,
-        task=task if task in entry.tasks else entry.tasks[0],
+        task=task,
         words=words,
         image_width=size[0],
         image_height=size[1],
@@ -231,5 +240,8 @@ def _run(
         box=box,
         modules=module_infos(entry.model.nmn.neural_modules),
         steps=steps,
+        text=trace_text(traced),
+        marks=[Mark(name=mark.name, reason=mark.reason) for mark in marks],
+        on_true_scene=None if sample is None else on_true_scene(traced, sample),
         milliseconds=round(1000 * (time.perf_counter() - start), 1),
     )

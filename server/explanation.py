@@ -6,6 +6,7 @@ from torch import Tensor
 from server.schemas import AnswerShare, Box, Step
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.vocabulary import ANSWERS
+from snmn.figures.trace import Trace, trace
 from snmn.network.model import SNMN, SNMNOutput
 from snmn.network.modules import AnswerModule
 
@@ -37,6 +38,14 @@ def predicted_box(output: SNMNOutput, size: tuple[int, int]) -> Box | None:
         height=height,
         confidence=round(confidence.item(), 5),
     )
+
+
+def trace_of(output: SNMNOutput, question: Tensor, box: Box | None) -> Trace:
+    """Question 0, of word indices [S], as numbers; with a box where that is what is asked for."""
+    corner = None
+    if box is not None:
+        corner = torch.tensor([box.x, box.y, box.width, box.height])
+    return trace(output, 0, question, len(question), box=corner)
 
 
 def steps_of(output: SNMNOutput, model: SNMN) -> list[Step]:

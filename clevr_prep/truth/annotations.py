@@ -100,7 +100,7 @@ class Annotations:
         try:
             size = noted_size(scene) or self._image_size(filename)
             check_size(scene, size)
-            return _truth(scene, json.loads(program), grid, size)
+            return question_truth(scene, json.loads(program), grid, size)
         except DatasetError:
             raise
         except (ProgramError, SceneError) as error:
@@ -127,9 +127,13 @@ class Annotations:
         return self._sizes[filename]
 
 
-def _truth(
+def question_truth(
     scene: dict, program: list[dict], grid: tuple[int, int], size: tuple[int, int]
 ) -> QuestionTruth:
+    """What is true of a question about a scene, on a grid (H, W) and in an image of a size.
+
+    ``program`` is the question's own. Raises ProgramError or SceneError for broken ones.
+    """
     masks, count = SceneMasks(scene), len(scene["objects"])
     results, (nodes, order) = node_results(program, masks), parse_program(program)
     root = order[-1]

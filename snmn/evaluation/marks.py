@@ -18,13 +18,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from snmn.backbones.feature_statistics import FeatureStatistics, find_statistics
 from snmn.common.answer_kinds import ANSWERS_OF, OBJECT, kind_asked_for
-from snmn.common.boxes import IOU_THRESHOLD, box_iou
+from snmn.common.boxes import IOU_THRESHOLD, box_iou, cut_box, decode_boxes
+from snmn.common.vocabulary import ANSWERS
+from snmn.evaluation.discrete_layouts import run_discretely
 from snmn.evaluation.last_maps import answering_modules, last_maps
 from snmn.figures.trace import Trace
-from snmn.network.model import SNMN
+from snmn.network.model import SNMN, SNMNOutput
 
 DECIDED = 0.5
 ON_OBJECTS = 0.2
@@ -62,7 +65,7 @@ class Marker:
     """Finds the marks of a model's predictions.
 
     Args:
-        model: the model; ``answering`` are its modules that answers are made by.
+        model: the model, whose modules that answers are made by are ``answering``.
         features: attributes of the backbone, or of the stored features, that it looks at.
         reads: whether a grammar understands a question's words; None where there is none.
     """
@@ -70,6 +73,7 @@ class Marker:
     def __init__(
         self, model: SNMN, features: Mapping, *, reads: Callable[[str], bool] | None = None
     ):
+        self.model = model
         self.answering = answering_modules(model)
         self.statistics: FeatureStatistics | None = find_statistics(features)
         self.reads = reads
@@ -98,6 +102,29 @@ class Marker:
             "no_sentence": self._no_sentence(traced),
         }
         return [Mark(name, found[name]) for name in MARKS if found[name]]
+
+    def marks_of_one(
+        self,
+        traced: Trace,
+        output: SNMNOutput,
+        question: Tensor,
+        features: Tensor,
+        size: tuple[int, int],
+    ) -> list[Mark]:
+        """All marks of what the model made of one question, which is asked again for them.
+
+        ``output`` is of the word indices question [S] about features [1,H,W,D] of an image of
+        (width, height) pixels.
+        """
+        length = torch.tensor([len(question)])
+        again = run_discretely(self.model, question[None], length, features, output)
+        if traced.box is None:
+            discrete = ANSWERS[again.answer_logits[0].argmax()]
+        else:
+            cell, grid = again.cell_scores.argmax(dim=1), tuple(features.shape[1:3])
+            boxes = decode_boxes(cell, again.box_offset, torch.tensor([size]), grid)
+            discrete = cut_box(boxes[0], size).tolist()
+        return self.marks(traced, discrete, self.look(features[0].numpy()))
 
     def _no_object(self, traced: Trace, look: Look | None) -> str | None:
         if look is None or prediction(traced) in ("no", "0"):

@@ -8,6 +8,7 @@ import { byId, make } from "./dom.js";
 import { Images } from "./images.js";
 import { Models } from "./models.js";
 import { Steps } from "./steps.js";
+import { doubts, hideTrust, showTrust } from "./trust.js";
 
 const IMAGE_CODES = new Set(["not_an_image", "damaged_image", "empty_image", "tiny_image", "unclear_image", "too_many_pixels", "too_large"]);
 const ASKING = /^(what|how|is|are|do|does|has|have)\b[^?]*$/i;
@@ -36,6 +37,7 @@ function reset() {
   asked = null;
   steps?.clear();
   hideBoxes();
+  hideTrust();
   byId("answer").hidden = true;
   byId("caption").textContent = "Ask something, and the steps appear here.";
   showImage();
@@ -133,9 +135,10 @@ async function ask({ step = null, push = true } = {}) {
     asked = wanted;
     showImage();
     const answer = showAnswer(prediction, truthOf(wanted.question));
+    showTrust(prediction);
     writeAddress({ ...wanted, step }, { replace: !push });
     steps.load(prediction, byId("stage-image"), step);
-    byId("status").textContent = `Answer: ${answer}.`;
+    byId("status").textContent = `Answer: ${answer}.${doubts(prediction)}`;
     if (push) revealResult();
   } catch (error) {
     if (error.name === "AbortError") return;
