@@ -58,8 +58,3 @@ def _after(asking: str, words: list[str]) -> str | None:
     if begins and begins[0] in _VALUES:
         return f"a {begins[0]}"
     return "a material" if "made" in words else None
-
-
-def kind_of_answer(answer: str) -> str | None:
-    """The kind that an answer is of, None for one that is none of CLEVR's."""
-    return next((kind for kind, answers in ANSWERS_OF.items() if answer in answers), None)
