@@ -80,7 +80,7 @@ def _with_limit(sums: np.ndarray, **others) -> FeatureStatistics:
         "centre": centre,
         "axes": axes[:, :AXES],
         "variance": variance[:AXES] + floor,
-        "rest": float(variance[AXES:].mean() + floor),
+        "rest": float(variance[AXES:].sum() / max(1, len(variance) - AXES) + floor),
     }
     distances = FeatureStatistics(limit=0.0, **parts, **others).distances(sums)
     return FeatureStatistics(limit=float(MARGIN * np.quantile(distances, 0.999)), **parts, **others)

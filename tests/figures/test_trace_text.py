@@ -61,7 +61,9 @@ def traced(question, *steps, answer="3", box=None):
             'find "sphere" -> find "cube" -> compare "size" = no',
         ),
         (
-            traced("What color is the cube?", ("_Find", "cube"), ("_DescribeOne", ""), answer="red"),
+            traced(
+                "What color is the cube?", ("_Find", "cube"), ("_DescribeOne", ""), answer="red"
+            ),
             'find "cube" -> color = red',
         ),
         (
