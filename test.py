@@ -11,7 +11,8 @@
 Prints accuracy by question type, precision by type of expression, or both, with 95% confidence
 intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
 
-    predictions.csv               one line a question
+    predictions.csv               one line a question; with --explain also its trace in words, the
+                                  discrete program and what it gives, and its marks
     summary.json                  all that is printed, the confusion of layouts, calibration
     CLEVR_<split>_answers.txt     questions only: the predicted answers, one a line, in the order
                                   of the questions file
@@ -20,7 +21,7 @@ intervals, and writes under RESULTS/EXPERIMENT/SPLIT/:
 
 --explain asks whether what the model shows is what it does, on data with scene annotations and
 programs (TEST.DATA_DIR, TEST.DATA_DIR_LOC); the measures are defined in
-snmn/evaluation/explanation_measures.py.
+snmn/evaluation/explanation_measures.py, the marks in snmn/evaluation/marks.py.
 
 --browse then serves a page that lists the questions, by type, verdict and more, and shows of each
 how the model went about it. SNMN_RESULTS=RESULTS/EXPERIMENT uvicorn server.main:app does that
@@ -40,6 +41,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from clevr_prep.clevr.question_files import DatasetError
+from clevr_prep.synthetic.language.grammar import read
 from clevr_prep.truth.annotations import Annotations
 from config import Config, check_heads, load_config, splits, stored_data, to_dict
 from server.browse import browse, listen
@@ -50,6 +52,7 @@ from snmn.common.paths import home_path
 from snmn.data.from_settings import build_data
 from snmn.data.imdb import Imdb
 from snmn.evaluation.explanation_callback import Explainer
+from snmn.evaluation.marks import Marker
 from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
 from snmn.network.model import SNMN
@@ -96,9 +99,12 @@ def build_figures(config: Config) -> FigureWriter | None:
 
 
 def build_explainer(
-    config: Config, imdbs: dict[str, Imdb], model: SNMN, *, deleting: bool
+    config: Config, imdbs: dict[str, Imdb], model: SNMN, features: dict, *, deleting: bool
 ) -> Explainer:
-    """What compares the model's steps with scenes and programs of the imdbs' questions."""
+    """What compares the model's steps with scenes and programs of the imdbs' questions.
+
+    ``features`` are the attributes of the features that it looks at.
+    """
     try:
         annotations = {
             task: Annotations(datasets(config)[task], split, by_place=imdbs[task].numbered_by_place)
@@ -108,7 +114,7 @@ def build_explainer(
         raise ConfigError(f"{error}; TEST.DATA_DIR or TEST.DATA_DIR_LOC names them") from None
     return Explainer(
         {task: found.truth for task, found in annotations.items()},
-        answering={name: module.inputs for name, module in model.nmn.answer_modules.items()},
+        marker=Marker(model, features, reads=lambda text: bool(read(text))),
         deleting=deleting,
     )
 
@@ -209,7 +215,11 @@ def main(arguments: list[str] | None = None) -> None:
     explainer = None
     if given.explain:
         explainer = build_explainer(
-            config, data.questions("test"), training.model, deleting=not given.without_deletions
+            config,
+            data.questions("test"),
+            training.model,
+            data.feature_identity(),
+            deleting=not given.without_deletions,
         )
     with naming_options({}):
         trainer = pl.Trainer(
@@ -237,16 +247,17 @@ def main(arguments: list[str] | None = None) -> None:
         if task in training.predictions:
             tested.append(folder)
             imdb, batches = data.questions("test")[task], training.predictions[task]
-            explained = {}
+            explained, columns = {}, {}
             if explainer:
                 explained["explanation"] = explainer.explanations[task].summary()
+                columns = explainer.columns[task]
             about_task = about | {
                 "split": folder.name,
                 "images": str(datasets(config)[task] / "images" / folder.name),
                 "features": stored_data(config, config.TEST)[task][0],
             }
             names = training.model.module_names
-            print(write_results(folder, imdb, batches, about_task, explained, names))
+            print(write_results(folder, imdb, batches, about_task, explained, names, columns))
         else:
             print(f"\nno batch of {folder.name} was tested")
     for line in figures.summary() if figures else ():

@@ -16,6 +16,7 @@ from snmn.backbones import BackboneError
 from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.checkpoint import load_model
 from snmn.common.paths import visible_files
+from snmn.evaluation.marks import Marker
 from snmn.network.model import SNMN
 from snmn.network.modules import NeuralModule
 from snmn.predict import find_backbone
@@ -23,7 +24,7 @@ from snmn.predict import find_backbone
 
 @dataclass
 class Entry:
-    """A model and what has become of it; ``model`` is there once it is ready.
+    """A model and what has become of it; ``model`` and ``marker`` are there once it is ready.
 
     - ema: whether the moving average of the weights answers, where there is one
     - tested: whether it is a walked-through test's, whose features are stored
@@ -41,6 +42,7 @@ class Entry:
     ema: bool = True
     tested: bool = False
     extracts: bool = True
+    marker: Marker | None = None
     tasks: list[Task] = field(default_factory=list)
 
     def load(self, modules: Mapping[str, type[NeuralModule]]) -> None:

@@ -28,7 +28,9 @@ from server.results.models import add_tested_models
 from server.samples import all_samples, find_sample, open_sample
 from server.schemas import Layouts, ModelInfo, Prediction
 from server.settings import Settings
+from server.true_scene import is_sentence
 from snmn.backbones import Backbone, BackboneError, build_backbone
+from snmn.evaluation.marks import Marker
 from snmn.network.edits import Edits
 from snmn.predict import forward, image_features
 
@@ -150,7 +152,7 @@ class Engine:
             else:
                 features = self._image_features(entry.backbone, image)
             output = forward(entry.model, indices, features, plan)
-            return tell(entry, words, output, plan.given, size, question, sample, start)
+            return tell(entry, words, output, features, plan.given, size, question, sample, start)
 
         return await self._in_thread(answer)
 
@@ -230,6 +232,14 @@ class Engine:
                 raise
             log.warning("model %s answers about its test alone: %s", entry.name, error)
             entry.extracts = False
+        entry.marker = Marker(entry.model, self._attributes(entry), reads=is_sentence)
+
+    def _attributes(self, entry: Entry) -> dict:
+        """What is known of the features that a model takes; nothing where they cannot be told."""
+        if entry.extracts:
+            return self._backbone(entry.backbone).attributes
+        tests = [test for test in self.results.values() if test.model == entry.name]
+        return next((test.features.attributes for test in tests if test.features), {})
 
     def _backbone(self, name: str) -> Backbone:
         if name not in self._backbones:

@@ -9,9 +9,12 @@ from torch import Tensor
 from server.catalogue import Entry
 from server.descriptions import module_infos
 from server.questions import likely_task
-from server.schemas import AnswerShare, Box, Prediction, Step
+from server.schemas import AnswerShare, Box, Mark, Prediction, Step
+from server.true_scene import on_true_scene, sample_scenes
 from snmn.common.boxes import cut_box, decode_boxes
-from snmn.common.vocabulary import ANSWERS
+from snmn.common.vocabulary import ANSWERS, encode
+from snmn.figures.trace import Trace, trace
+from snmn.figures.trace_text import trace_text
 from snmn.network.model import SNMN, SNMNOutput
 from snmn.network.modules import AnswerModule
 
@@ -43,6 +46,14 @@ def predicted_box(output: SNMNOutput, size: tuple[int, int]) -> Box | None:
         height=height,
         confidence=round(confidence.item(), 5),
     )
+
+
+def trace_of(output: SNMNOutput, question: Tensor, box: Box | None) -> Trace:
+    """Question 0, of word indices [S], as numbers; with a box where that is what is asked for."""
+    corner = None
+    if box is not None:
+        corner = torch.tensor([box.x, box.y, box.width, box.height])
+    return trace(output, 0, question, len(question), box=corner)
 
 
 def steps_of(output: SNMNOutput, model: SNMN, given: Sequence[Sequence[str]]) -> list[Step]:
@@ -109,13 +120,14 @@ def tell(
     entry: Entry,
     words: list[str],
     output: SNMNOutput,
+    features: Tensor,
     given: list[tuple[str, ...]],
     size: tuple[int, int],
     question: str,
     sample: str | None,
     start: float,
 ) -> Prediction:
-    """What came of a forward pass about an image of (width, height) pixels.
+    """What came of a forward pass about features [1,H,W,D] of an image of (width, height) pixels.
 
     ``given`` [T] are the parts of each step that were set from outside; ``start`` is when the
     question came, as `time.perf_counter` has it.
@@ -124,11 +136,19 @@ def tell(
         shares, box = answer_shares(output), predicted_box(output, size)
         steps = steps_of(output, entry.model, given)
     task = likely_task(words)
+    task = task if task in entry.tasks else entry.tasks[0]
+    asked = torch.tensor(encode(question))
+    traced = trace_of(output, asked, box if task == "loc" else None)
+    if any(given):
+        # Nothing is asked again of a run that was changed: it answers for no layout of its own.
+        marks = entry.marker.marks(traced, None, entry.marker.look(features[0].numpy()))
+    else:
+        marks = entry.marker.marks_of_one(traced, output, asked, features, size)
     return Prediction(
         model=entry.name,
         sample=sample,
         question=question,
-        task=task if task in entry.tasks else entry.tasks[0],
+        task=task,
         words=words,
         image_width=size[0],
         image_height=size[1],
@@ -137,5 +157,8 @@ def tell(
         box=box,
         modules=module_infos(entry.model.nmn.neural_modules),
         steps=steps,
+        text=trace_text(traced),
+        marks=[Mark(name=mark.name, reason=mark.reason) for mark in marks],
+        on_true_scene=on_true_scene(traced, sample) if sample in sample_scenes() else None,
         milliseconds=round(1000 * (time.perf_counter() - start), 1),
     )

@@ -1,9 +1,9 @@
 """Renders the demo's sample images: `python -m server.make_samples`, a minute or two.
 
 Each has questions with their answers and referring expressions with their boxes to suggest, drawn
-from the same grammar as the training data, and a description for those who cannot see it. The
-scenes have random numbers of their own, so no model was trained on them. The same version of the
-project makes the same files again.
+from the same grammar as the training data, a description for those who cannot see it, and its scene
+in scenes.json. The scenes have random numbers of their own, so no model was trained on them. The
+same version of the project makes the same files again.
 """
 
 import json
@@ -62,10 +62,20 @@ def make_scene(number: int) -> tuple[dict, np.random.Generator]:
             return scene, rng
 
 
+def true_scene(scene: dict) -> dict:
+    """Of a scene what questions are about, for scenes.json."""
+    kept = ("size", "color", "material", "shape", "pixel_coords", "bbox")
+    return {
+        "objects": [{name: thing[name] for name in kept} for thing in scene["objects"]],
+        "relationships": scene["relationships"],
+        "render": {"width": SIZE[0], "height": SIZE[1]},
+    }
+
+
 def make_sample(number: int) -> dict:
     """Render image number k into the folder; returns its entry in samples.json."""
     scene, rng = make_scene(number)
-    name = f"scene-{number + 1:02d}"
+    name = _name(number)
     Image.fromarray(render_scene(scene)[0]).save(FOLDER / f"{name}.jpg", **JPEG)
     questions = _short(generate_questions(scene, 4 * SUGGESTIONS, rng, max_hops=2), SUGGESTIONS)
     targets = visible_targets(scene)
@@ -89,10 +99,21 @@ def make_sample(number: int) -> dict:
 
 
 def main() -> None:
-    """Write all images and samples.json."""
+    """Write all images, samples.json and scenes.json."""
     FOLDER.mkdir(exist_ok=True)
     entries = [make_sample(number) for number in range(len(OBJECTS))]
     (FOLDER / "samples.json").write_text(json.dumps(entries, indent=1) + "\n")
+    write_scenes()
+
+
+def write_scenes() -> None:
+    """Write scenes.json: what is true of each sample, by its id."""
+    scenes = {_name(number): true_scene(make_scene(number)[0]) for number in range(len(OBJECTS))}
+    (FOLDER / "scenes.json").write_text(json.dumps(scenes, separators=(",", ":")) + "\n")
+
+
+def _name(number: int) -> str:
+    return f"scene-{number + 1:02d}"
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from server.errors import DemoError
 from server.schemas import Check, Task, UnknownWord
+from snmn.common.answer_kinds import is_question
 from snmn.common.vocabulary import QUESTION_WORDS, UnknownWordError, encode, tokenise
-from snmn.predict import is_question
 
 MAX_WORDS, MAX_LETTERS = 60, 500  # CLEVR's longest question has 45 words
 

@@ -109,6 +109,21 @@ class ModuleInfo(BaseModel):
     description: str
 
 
+class Mark(BaseModel):
+    """A reason not to believe a prediction."""
+
+    name: str
+    reason: Annotated[str, Field(description="one sentence")]
+
+
+class OnTrueScene(BaseModel):
+    """The layout and the attended words as a discrete program, run on a sample's true scene."""
+
+    program: Annotated[str | None, Field(description="null where they are no program")]
+    gives: Annotated[str | None, Field(description="null where it fails on the scene")]
+    truth: Annotated[str | None, Field(description="what the question's own program gives")]
+
+
 class Prediction(BaseModel):
     """An answer and how it came about."""
 
@@ -124,6 +139,11 @@ class Prediction(BaseModel):
     box: Annotated[Box | None, Field(description="null for a model that only answers")]
     modules: Annotated[list[ModuleInfo], Field(description="of the model: the nine, then its own")]
     steps: list[Step]
+    text: Annotated[str, Field(description="the steps and the answer as one line")]
+    marks: Annotated[list[Mark], Field(description="reasons not to believe it; often none")]
+    on_true_scene: Annotated[
+        OnTrueScene | None, Field(description="null but for samples and words of the grammar")
+    ]
     milliseconds: Annotated[float, Field(description="time for features and network")]
 
 

@@ -12,7 +12,7 @@ or on the command line:
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,16 @@ from torch import Tensor
 from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
 from snmn.checkpoints.bundled import bundled_path, read_card
 from snmn.checkpoints.checkpoint import load_model
+from snmn.common.answer_kinds import is_question
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.commands import run
 from snmn.common.errors import UserError
 from snmn.common.paths import home_path
 from snmn.common.vocabulary import encode, tokenise
+from snmn.evaluation.marks import Mark, Marker
 from snmn.figures.question_figure import draw_figure
 from snmn.figures.trace import Step, Trace, trace
+from snmn.figures.trace_text import trace_text
 from snmn.network.edits import Edits, Plan, edits_of_text, plan_edits
 from snmn.network.model import SNMN, SNMNOutput
 from snmn.network.modules import NeuralModule
@@ -46,6 +49,8 @@ class Result:
     - answers: (answer, probability), likeliest first; empty for models of expressions alone
     - box: [x, y, width, height] in pixels, cut to the image; None for models of questions alone
     - trace: the steps, as `snmn.figures.question_figure.draw_figure` takes them
+    - marks: why the answer should not be believed, each with its name and reason; none where
+      nothing speaks against it
     """
 
     image: Image.Image
@@ -53,6 +58,12 @@ class Result:
     answers: list[tuple[str, float]]
     box: list[float] | None
     trace: Trace
+    marks: list[Mark] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The steps and the answer as one line, see `snmn.figures.trace_text`."""
+        return trace_text(self.trace)
 
     @property
     def answer(self) -> str | None:
@@ -99,6 +110,7 @@ class Predictor:
         self.model = load_model(checkpoint, modules=modules)
         card = {"features": backbone} if backbone else read_card(Path(checkpoint))
         self.backbone = build_backbone(find_backbone(card, self.model))
+        self.marker = Marker(self.model, self.backbone.attributes)
 
     @classmethod
     def bundled(cls, name: str = "vqa_gt_layout") -> "Predictor":
@@ -130,7 +142,8 @@ class Predictor:
         edits = Edits(layout, words, attention)
         asked = tokenise(question)
         plan = plan_edits(edits, self.model, torch.tensor([indices]), asked, image.size)
-        output = forward(self.model, indices, image_features(self.backbone, image), plan)
+        features = image_features(self.backbone, image)
+        output = forward(self.model, indices, features, plan)
         size = torch.tensor([image.size])
         encoded, length = torch.tensor(indices), len(indices)
         answers, box = [], None
@@ -147,15 +160,12 @@ class Predictor:
                 steps = answered
         for step, parts in zip(steps.steps, plan.given, strict=True):
             step.given = parts
-        return Result(image, question, answers, None if box is None else box.tolist(), steps)
-
-
-_ASKING = {"what", "how", "is", "are", "do", "does", "has", "have"}
-
-
-def is_question(words: list[str]) -> bool:
-    """Whether words ask for an answer, rather than denote an object."""
-    return "?" in words or words[0] in _ASKING
+        if edits:
+            # Nothing is asked again of a run that was changed: it answers for no layout of its own.
+            marks = self.marker.marks(steps, None, self.marker.look(features[0].numpy()))
+        else:
+            marks = self.marker.marks_of_one(steps, output, encoded, features, image.size)
+        return Result(image, question, answers, None if box is None else box.tolist(), steps, marks)
 
 
 def find_backbone(card: dict, model: SNMN) -> str:
@@ -194,14 +204,17 @@ def forward(
 
 
 def describe(result: Result) -> str:
-    """A result in words: answer, five likeliest, box, and the steps up to the last that acts."""
+    """A result in words: answer, five likeliest, box, marks, and the steps up to the last that
+    acts.
+    """
     lines = []
     if result.answers:
         lines += [f"answer: {result.answer}", "likeliest:"]
         lines += [f"  {share:.3f} {answer}" for answer, share in result.answers[:5]]
     if result.box:
         lines.append("box (x, y, width, height): " + " ".join(f"{n:.1f}" for n in result.box))
-    lines.append("steps:")
+    lines += [f"doubt ({mark.name}): {mark.reason}" for mark in result.marks]
+    lines += [f"in words: {result.text}", "steps:"]
     for number, step in enumerate(result.trace.active_steps, start=1):
         order = (-step.words).argsort()[:3]
         heard = ", ".join(result.trace.words[i] for i in sorted(order) if step.words[i] >= 0.1)

@@ -13,6 +13,7 @@ from clevr_prep.clevr.programs import Node, ProgramError, node_results, parse_pr
 from clevr_prep.clevr.question_files import DatasetError, questions_path
 from clevr_prep.clevr.scene_masks import SceneError, SceneMasks, members
 from clevr_prep.truth.discrete_programs import discrete_answer, heard_arguments, read_layout
+from clevr_prep.truth.program_text import given_text, program_text
 from clevr_prep.truth.scene_cells import check_size, noted_size, object_cells
 from snmn.common.errors import shown
 from snmn.common.paths import name_but_suffix
@@ -99,7 +100,7 @@ class Annotations:
         try:
             size = noted_size(scene) or self._image_size(filename)
             check_size(scene, size)
-            return _truth(scene, json.loads(program), grid, size)
+            return question_truth(scene, json.loads(program), grid, size)
         except DatasetError:
             raise
         except (ProgramError, SceneError) as error:
@@ -126,9 +127,13 @@ class Annotations:
         return self._sizes[filename]
 
 
-def _truth(
+def question_truth(
     scene: dict, program: list[dict], grid: tuple[int, int], size: tuple[int, int]
 ) -> QuestionTruth:
+    """What is true of a question about a scene, on a grid (H, W) and in an image of a size.
+
+    ``program`` is the question's own. Raises ProgramError or SceneError for broken ones.
+    """
     masks, count = SceneMasks(scene), len(scene["objects"])
     results, (nodes, order) = node_results(program, masks), parse_program(program)
     root = order[-1]
@@ -139,13 +144,16 @@ def _truth(
         discrete = read_layout(
             modules, words, attention, last=nodes[root].function, swapped=root in swapped
         )
+        answer = discrete_answer(discrete, masks)
         return Reading(
             layout=[module for module, _ in steps],
             selected=[
                 None if module in _DESCRIBES else _as_array(results[node], count)
                 for module, node in steps
             ],
-            answer=discrete_answer(discrete, masks),
+            answer=answer,
+            program=program_text(discrete) if discrete else "",
+            given=given_text(answer, scene),
         )
 
     asked = np.logical_or.reduce([_as_array(results[i], count) for i in _asked(nodes, root)])

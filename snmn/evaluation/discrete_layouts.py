@@ -1,29 +1,33 @@
 """Whether a model does what its layout shows: its layout made discrete, and how layouts differ.
 
 A figure shows the likeliest module of each step; what computes the answer is the mixture of all.
-Made discrete, each step runs that module alone (USE_HARD_ARGMAX_LAYOUT). A model whose layouts mean
-something answers as before, and has other layouts for other questions.
+Made discrete, each step runs that module alone, as with USE_HARD_ARGMAX_LAYOUT. A model whose
+layouts mean something answers as before, and has other layouts for other questions.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 from snmn.evaluation.scores import share
-from snmn.network.model import SNMN
+from snmn.network.intervention import Intervention
+from snmn.network.model import SNMN, SNMNOutput
 
 
-@contextmanager
-def discrete_layout(model: SNMN) -> Iterator[None]:
-    """Within the context, each step runs its likeliest module alone."""
-    before = model.controller.hard_argmax_layout
-    model.controller.hard_argmax_layout = True
-    try:
-        yield
-    finally:
-        model.controller.hard_argmax_layout = before
+@torch.no_grad()
+def run_discretely(
+    model: SNMN, question: Tensor, length: Tensor, image_features: Tensor, output: SNMNOutput
+) -> SNMNOutput:
+    """What the model gives when each step runs its likeliest module alone.
+
+    ``output`` is what it gave for the same question [N,S] of length [N] about the same features.
+    """
+    layout = output.module_logits.argmax(dim=-1)
+    return model(question, length, image_features, Intervention(layout=layout))
 
 
 @dataclass

@@ -10,14 +10,18 @@ from torch import Tensor
 
 from snmn.common.vocabulary import ANSWERS
 from snmn.data.batch import Batch
-from snmn.evaluation.discrete_layouts import discrete_layout
+from snmn.evaluation.discrete_layouts import run_discretely
 from snmn.evaluation.explanation_measures import (
     Explanation,
     QuestionTruth,
     Reading,
     attended_objects,
 )
+from snmn.evaluation.forward_simulation import trace_quantities
+from snmn.evaluation.last_maps import last_maps
+from snmn.evaluation.marks import Look, Marker
 from snmn.figures.trace import Trace, trace
+from snmn.figures.trace_text import trace_text
 from snmn.figures.verdicts import verdicts
 from snmn.network.model import SNMNOutput
 
@@ -29,15 +33,17 @@ ATTENDED, ELSEWHERE, OTHERS = (
     "as many cells elsewhere",
     "as many cells of other objects",
 )
-DESCRIBES = {"_DescribeOne": 1, "_DescribeTwo": 2}  # and how many maps they take
 
 
 class Explainer(pl.Callback):
     """Sums up an `Explanation` of each task, in ``explanations``, while Lightning tests.
 
+    ``columns`` are for each task what is said of its questions one by one, by their rows in the
+    imdb: the trace in words, the discrete program and what it gives, and the marks.
+
     Args:
         truths: for each task, where its truth comes from.
-        answering: the modules that an answer is made by, and how many maps each takes.
+        marker: finds the marks of the model that is tested.
         seed: of the cells that are deleted for comparison.
         deleting: whether features are deleted, which takes most of the time.
     """
@@ -46,12 +52,13 @@ class Explainer(pl.Callback):
         self,
         truths: Mapping[str, Truths],
         *,
-        answering: Mapping[str, int] = DESCRIBES,
+        marker: Marker,
         seed: int = 0,
         deleting: bool = True,
     ):
-        self.truths, self.answering, self.deleting = truths, answering, deleting
+        self.truths, self.marker, self.deleting = truths, marker, deleting
         self.explanations = {task: Explanation() for task in truths}
+        self.columns: dict[str, dict[int, dict[str, str]]] = {task: {} for task in truths}
         self._rng = np.random.default_rng(seed)
 
     def on_test_batch_end(
@@ -68,7 +75,13 @@ class Explainer(pl.Callback):
         output, explanation = outputs["output"], self.explanations[batch.task]
         grid = tuple(output.image_attention.shape[2:])
         boxes = pl_module.predicted_boxes(batch, output) if batch.task == "loc" else None
-        by_layout = _discretely(pl_module, batch, output, boxes)
+        again = run_discretely(
+            pl_module.model, batch.question, batch.length, batch.image_features, output
+        )
+        other_boxes = pl_module.predicted_boxes(batch, again) if batch.task == "loc" else None
+        by_layout = _by_layout(batch, output, boxes, again, other_boxes)
+        looks = [self.marker.look(one.float().cpu().numpy()) for one in batch.image_features]
+        each = len(batch) // len(looks)
         masks: dict[str, dict[int, np.ndarray]] = {ATTENDED: {}, ELSEWHERE: {}, OTHERS: {}}
         for n in range(len(batch)):
             row = int(batch.question_index[n])
@@ -86,7 +99,11 @@ class Explainer(pl.Callback):
             explanation.add_program(
                 reading.answer is not None, *_verdicts(reading, truth.cells, batch, output, n)
             )
-            for last in last_maps(traced, self.answering):
+            discrete = _prediction(again, other_boxes, n)
+            self._judge(
+                batch.task, traced, discrete, looks[n // each], by_layout[2][n], reading, row, name
+            )
+            for last in last_maps(traced, self.marker.answering):
                 explanation.last_maps.add(last.ravel(), truth.cells, truth.asked, grid)
             if self.deleting:
                 for what, mask in self._deletions(traced, truth.cells).items():
@@ -97,10 +114,32 @@ class Explainer(pl.Callback):
                 for changed in _changes(pl_module, batch, output, by_question, grid):
                     explanation.add_deletion(what, changed)
 
+    def _judge(
+        self,
+        task: str,
+        traced: Trace,
+        discrete: str | list[float],
+        look: Look | None,
+        right: bool | None,
+        reading: Reading,
+        row: int,
+        image: str,
+    ) -> None:
+        """Count a question's marks, and keep what is said of it."""
+        marks = self.marker.marks(traced, discrete, look)
+        quantities = trace_quantities(traced, marks, look, self.marker.answering)
+        self.explanations[task].trust.add(marks, quantities, traced.confidence, right, image)
+        self.columns[task][row] = {
+            "in_words": trace_text(traced),
+            "program": reading.program,
+            "program_gives": reading.given,
+            "marks": " ".join(mark.name for mark in marks),
+        }
+
     def _deletions(self, traced: Trace, cells: np.ndarray) -> dict[str, np.ndarray]:
         """What to delete of a question's image, by name: [P] bool each; see `last_maps`."""
         attended = np.zeros(len(cells), dtype=bool)
-        for attention in last_maps(traced, self.answering):
+        for attention in last_maps(traced, self.marker.answering):
             attended |= attended_objects(attention.ravel(), cells)
         if not attended.any():
             return {}
@@ -136,40 +175,29 @@ def _verdicts(
     return given == ANSWERS[output.answer_logits[n].argmax()], right
 
 
-@torch.no_grad()
-def _discretely(
-    module: Any, batch: Batch, output: SNMNOutput, boxes: Tensor | None
+def _by_layout(
+    batch: Batch,
+    output: SNMNOutput,
+    boxes: Tensor | None,
+    again: SNMNOutput,
+    other_boxes: Tensor | None,
 ) -> tuple[list[bool], list[bool | None], list[bool | None]]:
     """Of each question, with its layout made discrete: whether the prediction is the same as the
     mixture's, whether it is right, and whether the mixture's is; None where nobody knows.
     """
-    with discrete_layout(module.model):
-        again = module.model(batch.question, batch.length, batch.image_features)
-    others = module.predicted_boxes(batch, again) if batch.task == "loc" else None
     same = _predicted(batch, again) == _predicted(batch, output)
-    return same.tolist(), verdicts(batch, again, others), verdicts(batch, output, boxes)
+    return same.tolist(), verdicts(batch, again, other_boxes), verdicts(batch, output, boxes)
+
+
+def _prediction(output: SNMNOutput, boxes: Tensor | None, n: int) -> str | list[float]:
+    """The answer to question ``n``, or its box in pixels."""
+    return ANSWERS[output.answer_logits[n].argmax()] if boxes is None else boxes[n].tolist()
 
 
 def _predicted(batch: Batch, output: SNMNOutput) -> Tensor:
     """The answer or the best cell of each question, [N]."""
     scores = output.cell_scores if batch.task == "loc" else output.answer_logits
     return scores.argmax(dim=1)
-
-
-def last_maps(traced: Trace, answering: Mapping[str, int] = DESCRIBES) -> list[np.ndarray]:
-    """The maps [H,W] that the answer is made from: the last one, for DescribeTwo the last two.
-
-    They are those before the last Describe, which may leave zeros behind; ``answering`` as for
-    `Explainer`.
-    """
-    steps = traced.active_steps
-    if not steps:
-        return []
-    last = steps[-1].module
-    state = steps[-2] if last in answering and len(steps) > 1 else steps[-1]
-    top, count = int(state.pointer.argmax()), answering.get(last, 1)
-    below = [state.stack[place] for place in range(top - 1, max(top - count, -1), -1)]
-    return [state.attention, *below][:count]
 
 
 @torch.no_grad()

@@ -40,6 +40,10 @@ By question:
   number of cells elsewhere at random, and the same number on other objects, where those have as
   many. After V. Petsiuk, A. Das, K. Saenko, RISE, BMVC 2018, with the answer instead of its
   probability; questions that attend to no object are left out and counted.
+- marks: how often each mark of `snmn.evaluation.marks` stands, and how often the prediction is
+  wrong with it and without.
+- forward simulation: how well the trace alone tells right predictions from wrong ones, see
+  `snmn.evaluation.forward_simulation`.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,6 +54,7 @@ import numpy as np
 from snmn.common.vocabulary import MODULES
 from snmn.evaluation.discrete_layouts import DiscreteLayouts
 from snmn.evaluation.scores import share
+from snmn.evaluation.trust import Trust, trust_table
 
 
 @dataclass
@@ -59,11 +64,14 @@ class Reading:
     - layout: the expert's module names, unpadded
     - selected: for each of its steps [K] bool, the objects selected after it; None after a Describe
     - answer: that of the model's discrete program, an object's index for an expression, or None
+    - program, given: that program and what it gives, in words; empty where there is none
     """
 
     layout: list[str]
     selected: list[np.ndarray | None]
     answer: str | int | None
+    program: str = ""
+    given: str = ""
 
 
 @dataclass
@@ -162,6 +170,7 @@ class Explanation:
     nothing_attended: int = 0
     deletions: dict[str, list[bool]] = field(default_factory=dict)
     discrete: DiscreteLayouts = field(default_factory=DiscreteLayouts)
+    trust: Trust = field(default_factory=Trust)
 
     def add_steps(
         self,
@@ -218,6 +227,7 @@ class Explanation:
                     for what, changes in self.deletions.items()
                 },
             },
+            **self.trust.summary(),
         }
 
 
@@ -258,6 +268,7 @@ def explanation_table(summary: dict) -> str:
             lines.append(_share_line(f"answer changes without {what}", entry))
         nothing = deletion["questions_that_attend_to_nothing"]
         lines.append(f"questions that attend to no object: {nothing}")
+    lines += ["", trust_table(summary)]
     return "\n".join(lines)
 
 

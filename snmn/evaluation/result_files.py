@@ -1,7 +1,7 @@
 """The results of a test run: files for each task, and what is said about them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -21,6 +21,7 @@ def write_results(
     about: dict,
     explained: dict,
     modules: Sequence[str] = MODULES,
+    more: Mapping[int, dict[str, str]] | None = None,
 ) -> str:
     """Write one task's files; returns its scores and where the files are, to be printed.
 
@@ -31,10 +32,13 @@ def write_results(
         about: put at the summary's head; "experiment" is its name.
         explained: the task's "explanation" if there is one, put at the summary's end; else empty.
         modules: names of the model's.
+        more: further columns of the rows, by their places in the imdb.
     """
     rows = prediction_rows(batches, imdb, modules)
     columns = in_order(batches)
     seen = columns["question_index"].numpy()
+    if more:
+        rows = [row | more[place] for row, place in zip(rows, seen.tolist(), strict=True)]
     expert = None if imdb.layout is None else imdb.layout[seen]
     scores = summarise(rows, columns["layout"].numpy(), expert, modules)
     summary = about | scores | explained

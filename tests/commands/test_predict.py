@@ -215,3 +215,19 @@ def test_command_starts_no_program_for_a_picture(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"snmn\.predict: .*scene\.png"):
         main([str(path), "How many cubes are there?"])
     assert not started
+
+
+def test_a_result_in_words_with_its_marks(predictors, results, capsys, tmp_path):
+    result = results["vqa_gt_layout"]
+    assert result.text == f'find "cylinders" -> count = {result.answer}'
+    assert result.marks == []
+    box = " ".join(f"{number:.0f}" for number in results["loc_gt_layout"].box)
+    assert results["loc_gt_layout"].text.endswith(f" = box {box}")
+    noise = np.random.default_rng(0).integers(0, 256, (160, 240, 3), np.uint8)
+    doubtful = predictors["vqa_gt_layout"](noise, ASKED["vqa_gt_layout"])
+    assert "unlike_image" in [mark.name for mark in doubtful.marks]
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    main([str(tmp_path / "noise.png"), ASKED["vqa_gt_layout"]])
+    printed = capsys.readouterr().out.splitlines()
+    assert f"in words: {doubtful.text}" in printed
+    assert [line for line in printed if line.startswith("doubt (unlike_image): The image is")]

@@ -190,6 +190,46 @@ class TestExplain:
             run_test(experiment, *options, out="none")
 
 
+class TestTrust:
+    def test_each_question_in_words_with_its_program_and_marks(self, tested):
+        rows = read_csv(tested / "predictions.csv")
+        summary = json.loads((tested / "summary.json").read_text())["explanation"]
+        for row in rows:
+            assert row["in_words"].endswith(f" = {row['predicted']}")
+            assert bool(row["program_gives"]) <= bool(row["program"])
+        for name, entry in summary["marks"].items():
+            if name == "any mark":
+                stands = [bool(row["marks"]) for row in rows]
+            else:
+                stands = [name in row["marks"].split() for row in rows]
+            assert entry["stands"]["correct"] == sum(stands)
+            for key, wanted in (("wrong_with", True), ("wrong_without", False)):
+                verdicts = [
+                    row["correct"] for row, here in zip(rows, stands, strict=True) if here == wanted
+                ]
+                if verdicts:
+                    assert entry[key]["correct"] == verdicts.count("0")
+                    assert entry[key]["total"] == len(verdicts)
+        otherwise = len(rows) - summary["discrete_layout"]["as_mixture"]["correct"]
+        assert summary["marks"]["discrete_layout"]["stands"]["correct"] == otherwise > 0
+        answers = summary["discrete_program"]["answers"]["correct"]
+        assert answers == sum(bool(row["program_gives"]) for row in rows)
+
+    def test_the_forward_simulation_stands_beside_the_confidence(self, tested):
+        rows = read_csv(tested / "predictions.csv")
+        summary = json.loads((tested / "summary.json").read_text())["explanation"]
+        found = summary["forward_simulation"]
+        right = [row["correct"] for row in rows].count("1")
+        for entry in found.values():
+            assert (entry["positive"], entry["negative"]) == (right, len(rows) - right)
+        assert set(found) <= {"trace", "confidence"}
+        assert "confidence" in found or right in (0, len(rows))
+
+    def test_without_explaining_there_are_no_such_columns(self, experiment):
+        folder = run_test(experiment, out="plain") / "val"
+        assert not {"in_words", "marks"} & read_csv(folder / "predictions.csv")[0].keys()
+
+
 class TestLayoutsMadeDiscrete:
     def test_the_measures_are_those_of_a_test_with_discrete_layouts(self, experiment, tested):
         found = json.loads((tested / "summary.json").read_text())

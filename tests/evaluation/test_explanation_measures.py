@@ -14,7 +14,6 @@ from snmn.evaluation.explanation_callback import (
     OTHERS,
     Explainer,
     _verdicts,
-    last_maps,
 )
 from snmn.evaluation.explanation_measures import (
     Explanation,
@@ -25,6 +24,8 @@ from snmn.evaluation.explanation_measures import (
     explanation_table,
     grown,
 )
+from snmn.evaluation.last_maps import last_maps
+from snmn.evaluation.marks import Marker
 from snmn.figures.trace import Step, Trace
 from snmn.network.model import SNMNOutput
 
@@ -131,9 +132,10 @@ class OneCellModel:
 
     def __init__(self, shown):
         self.shown, self.model = shown, self
-        self.controller = SimpleNamespace(hard_argmax_layout=False)
+        describe = SimpleNamespace(inputs=1)
+        self.nmn = SimpleNamespace(answer_modules={"_DescribeOne": describe})
 
-    def __call__(self, question, length, features):
+    def __call__(self, question, length, features, intervention=None):
         N = len(question)
         bright = features.flatten(1, 2)[torch.arange(N) // (N // len(features)), 6].sum(dim=1) > 0
         logits = torch.zeros(N, len(ANSWER_INDEX))
@@ -181,7 +183,7 @@ def explained(shown, answer="yes"):
     )
     about = np.array([False, True, False])
     truth = QuestionTruth(cells=CELLS, asked=about, read=lambda *given: reading)
-    explainer = Explainer({"vqa": lambda *which: truth})
+    explainer = Explainer({"vqa": lambda *which: truth}, marker=Marker(model, {}))
     output = model(batch.question, batch.length, batch.image_features)
     trainer = SimpleNamespace(datamodule=datamodule)
     explainer.on_test_batch_end(trainer, model, {"output": output}, batch, 0)

@@ -8,7 +8,7 @@ from PIL import ImageChops
 import snmn
 from clevr_prep.truth.discrete_programs import read_layout
 from snmn.common.vocabulary import MODULES, encode
-from snmn.evaluation.explanation_callback import last_maps
+from snmn.evaluation.last_maps import last_maps
 from snmn.evaluation.prediction_rows import layout_text
 from snmn.evaluation.scores import score_table, summarise
 from snmn.figures.question_figure import MARGIN, NAME_WIDTH, draw_figure

@@ -221,3 +221,20 @@ def test_surprises_and_playing(page):
     expect(page.locator("#step-name")).to_contain_text("Step 2")
     page.click("#play")
     expect(page.locator("#play")).to_have_attribute("aria-label", "Play the steps")
+
+
+def test_reasons_for_doubt_stand_beside_the_answer(page):
+    page.locator('.thumb input[value="scene-05"]').check(force=True)
+    ask(page, "How many things are the same color as the big sphere?")
+    expect(page.locator("#in-words")).to_contain_text('find "big sphere" -> same "color" -> count')
+    expect(page.locator("#marks")).to_be_hidden()
+    expect(page.locator("#program")).to_contain_text("on the true scene")
+    page.set_input_files(
+        "#file", {"name": "a.png", "mimeType": "image/png", "buffer": image_bytes((240, 160))}
+    )
+    expect(page.locator("#trust")).to_be_hidden()
+    ask(page, "red how what the the big?")
+    expect(page.locator('#marks [data-mark="unlike_image"]')).to_contain_text("times as far")
+    expect(page.locator('#marks [data-mark="no_sentence"]')).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("reasons for doubt")
+    expect(page.locator("#program")).to_be_empty()

@@ -13,11 +13,11 @@ from snmn.checkpoints.checks import CheckpointError
 from snmn.common.vocabulary import MODULE_INDEX, encode
 from snmn.data.batch import Batch
 from snmn.network.model import build_model
+from snmn.storage.typed_settings import ConfigError
 from snmn.training.layout_search.batches import aims, answer_losses, decisions, questions
 from snmn.training.layout_search.programs import OTHERS, Step, modules, programs
 from snmn.training.layout_search.search import LayoutSearch
 from snmn.training.layout_search.wordings import wording
-from snmn.storage.typed_settings import ConfigError
 from snmn.training.lightning_module import SNMNTraining
 from snmn.training.losses import SNMNLoss, words_loss
 from tests.helpers.paths import ROOT

@@ -9,6 +9,7 @@ import { byId, make } from "./dom.js";
 import { Images } from "./images.js";
 import { Models } from "./models.js";
 import { Steps } from "./steps.js";
+import { doubts, hideTrust, showTrust } from "./trust.js";
 import { Walk } from "./walk.js";
 import { WhatIf } from "./what_if/what_if.js";
 
@@ -61,6 +62,7 @@ function reset() {
   whatIf?.clear();
   comparison.clear();
   hideBoxes();
+  hideTrust();
   byId("answer").hidden = true;
   byId("caption").textContent = "Ask something, and the steps appear here.";
   showImage();
@@ -184,8 +186,9 @@ function showRun(run, push) {
   if (push) writeAddress({ ...asked, edits: text, step: shownStep }, { replace: false });
   steps.load(run, byId("stage-image"), shownStep);
   comparison.load(asked, images.file, run, byId("stage-image"), edited);
+  showTrust(run);
   const own = edited ? ` The model's own: ${answerText(whatIf.own)}.` : "";
-  byId("status").textContent = `Answer${edited ? " with your changes" : ""}: ${answer}.${own}`;
+  byId("status").textContent = `Answer${edited ? " with your changes" : ""}: ${answer}.${own}${doubts(run)}`;
 }
 
 // Browsers log refused requests as errors, so the commonest one is avoided; the server decides.
