@@ -41,8 +41,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from clevr_prep.clevr.question_files import DatasetError
-from clevr_prep.synthetic.language.grammar import read
-from clevr_prep.truth.annotations import Annotations
+from clevr_prep.truth.explaining import build_explainer
 from config import Config, check_heads, load_config, splits, stored_data, to_dict
 from server.browse import browse, listen
 from snmn.checkpoints.bundled import bundled_names, bundled_path
@@ -50,12 +49,8 @@ from snmn.common.commands import run
 from snmn.common.freed_memory import keep_freed_memory
 from snmn.common.paths import home_path
 from snmn.data.from_settings import build_data
-from snmn.data.imdb import Imdb
-from snmn.evaluation.explanation_callback import Explainer
-from snmn.evaluation.marks import Marker
 from snmn.evaluation.result_files import write_results
 from snmn.figures.figure_writer import FigurePlan, FigureWriter
-from snmn.network.model import SNMN
 from snmn.network.own_modules import import_modules
 from snmn.storage.typed_settings import ConfigError
 from snmn.training.from_checkpoint import load_training
@@ -96,27 +91,6 @@ def build_figures(config: Config) -> FigureWriter | None:
         for task, split in splits(config, test).items()
     }
     return FigureWriter(plan, folders=folders, images=images)
-
-
-def build_explainer(
-    config: Config, imdbs: dict[str, Imdb], model: SNMN, features: dict, *, deleting: bool
-) -> Explainer:
-    """What compares the model's steps with scenes and programs of the imdbs' questions.
-
-    ``features`` are the attributes of the features that it looks at.
-    """
-    try:
-        annotations = {
-            task: Annotations(datasets(config)[task], split, by_place=imdbs[task].numbered_by_place)
-            for task, split in splits(config, config.TEST).items()
-        }
-    except DatasetError as error:
-        raise ConfigError(f"{error}; TEST.DATA_DIR or TEST.DATA_DIR_LOC names them") from None
-    return Explainer(
-        {task: found.truth for task, found in annotations.items()},
-        marker=Marker(model, features, reads=lambda text: bool(read(text))),
-        deleting=deleting,
-    )
 
 
 def count(text: str) -> int:
@@ -214,13 +188,13 @@ def main(arguments: list[str] | None = None) -> None:
     figures = build_figures(config)
     explainer = None
     if given.explain:
-        explainer = build_explainer(
-            config,
-            data.questions("test"),
-            training.model,
-            data.feature_identity(),
-            deleting=not given.without_deletions,
-        )
+        deleting = not given.without_deletions
+        found = datasets(config), splits(config, config.TEST)
+        try:
+            explainer = build_explainer(*found, data, training.model, deleting=deleting)
+        except DatasetError as error:
+            keys = "TEST.DATA_DIR or TEST.DATA_DIR_LOC"
+            raise ConfigError(f"{error}; {keys} names them") from None
     with naming_options({}):
         trainer = pl.Trainer(
             devices=1,
