@@ -15,6 +15,7 @@ from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.clevr.question_encoding import ProgramFacts, QuestionEncoder
 from clevr_prep.clevr.scene_masks import SceneError
 from clevr_prep.synthetic.language.expressions import generate_expressions
+from clevr_prep.synthetic.language.random_compositions import generate_compositions
 from clevr_prep.synthetic.language.questions import MAX_WORDS, generate_questions
 from clevr_prep.synthetic.scenes.compact_scenes import CompactScenes
 from clevr_prep.synthetic.scenes.object_boxes import can_be_referred_to, visible_targets
@@ -71,6 +72,9 @@ class FreshQuestions:
         queries_until: before this step an attribute of an object is asked for, and nothing else.
         counting, comparing, per_hop: how many times as often as in CLEVR things are counted,
             things or numbers compared, and relations asked about, see ``generate_questions``.
+        compositions: the share of questions that are composed at random, from ``queries_until``
+            on; see ``generate_compositions``.
+        held_out: whether these contain none of the seven kinds of composition that are tested.
         steps: T of the layouts.
 
     Answers are balanced within each draw only: a balance that outlived it would depend on which
@@ -90,12 +94,16 @@ class FreshQuestions:
         counting: float = 1.0,
         comparing: float = 1.0,
         per_hop: float = 1.0,
+        compositions: float = 0.0,
+        held_out: bool = False,
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file))
         self._limit = staged_limit(max_hops)
         self._queries_until = queries_until
         self._mix = {"counting": counting, "comparing": comparing, "per_hop": per_hop}
+        self._compositions = compositions
+        self._composed = {"held_out": held_out, "steps": steps}
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         self.checksum = self._scenes.checksum
@@ -104,9 +112,13 @@ class FreshQuestions:
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
-        limit = self._limit.at(step)
-        mix = self._mix | {"max_hops": limit, "queries": step < self._queries_until}
-        asked = generate_questions(self._scenes[image], count, rng, **mix)
+        scene, limit, queries = self._scenes[image], self._limit.at(step), step < self._queries_until
+        asked: list[dict] = []
+        if self._compositions and not queries:
+            composed = int(rng.binomial(count, self._compositions))
+            asked = generate_compositions(scene, composed, rng, max_hops=limit, **self._composed)
+        mix = self._mix | {"max_hops": limit, "queries": queries}
+        asked += generate_questions(scene, count - len(asked), rng, **mix)
         answer = np.array([ANSWER_INDEX[entry["answer"]] for entry in asked])
         return EncodedQuestions(answer=answer, **self._encode(asked))
 

@@ -35,6 +35,8 @@ def training_sources(
             counting=train["FRESH_COUNTING"],
             comparing=train["FRESH_COMPARING"],
             per_hop=train["FRESH_PER_HOP"],
+            compositions=train["FRESH_COMPOSITIONS"],
+            held_out=train["FRESH_HELD_OUT"],
         ),
         "loc": FreshExpressions,
     }

@@ -30,6 +30,8 @@ _AT_LEAST_1 = (
 )
 # What new questions ask more often.
 _MIX = ("FRESH_COUNTING", "FRESH_COMPARING", "FRESH_PER_HOP")
+# What else new questions are.
+_ADDED = ("FRESH_QUERIES_UNTIL", "FRESH_COMPOSITIONS")
 # A setting that, once it is on, needs another.
 _NEEDED = {
     "TRAIN.INIT_FROM_WEIGHTS": "TRAIN.INIT_WEIGHTS_FILE",
@@ -94,6 +96,8 @@ def _check_numbers(flat: Mapping[str, Any], modules: Any) -> None:
     for key in (f"TRAIN.{name}" for name in _MIX):
         if not flat[key] > 0:
             raise ConfigError(f"{key} must be above 0, not {flat[key]}")
+    if not flat["TRAIN.FRESH_COMPOSITIONS"] <= 1:
+        raise ConfigError("TRAIN.FRESH_COMPOSITIONS is a share, 0 to 1")
     if not 0 < flat["TRAIN.DROPOUT_KEEP_PROB"] <= 1:
         raise ConfigError("TRAIN.DROPOUT_KEEP_PROB is a probability above 0")
     if not 0 <= flat["TRAIN.EMA_DECAY"] < 1:
@@ -140,11 +144,16 @@ def check_training_settings(settings: Mapping[str, Any]) -> None:
             "TRAIN.MAX_OBJECTS_SCHEDULE chooses among scenes that questions are made up about: "
             "give TRAIN.FRESH_SCENES_FILE"
         )
-    plain = all(train[key] == 1 for key in _MIX) and not train["FRESH_QUERIES_UNTIL"]
+    plain = all(train[key] == 1 for key in _MIX) and not any(train[key] for key in _ADDED)
     if not (plain or train["FRESH_SCENES_FILE"]):
         raise ConfigError(
-            f"TRAIN.{', '.join(_MIX)} and FRESH_QUERIES_UNTIL are about questions made while "
-            "training: give TRAIN.FRESH_SCENES_FILE, or leave them at 1 and 0"
+            f"TRAIN.{', '.join(_MIX + _ADDED)} are about questions made while training: give "
+            "TRAIN.FRESH_SCENES_FILE, or leave the first three at 1 and the others at 0"
+        )
+    if train["FRESH_HELD_OUT"] and not train["FRESH_COMPOSITIONS"]:
+        raise ConfigError(
+            "TRAIN.FRESH_HELD_OUT is about questions composed at random: give "
+            "TRAIN.FRESH_COMPOSITIONS a share, or leave it False"
         )
     schedules = {"SHARPEN": train["USE_SHARPEN_LOSS"], "LAYOUT_PRIOR": bool(train["LAYOUT_PRIOR"])}
     for name in (name for name, used in schedules.items() if used):

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
+from collections.abc import Hashable
 
 
 class AnswerBalance:
@@ -16,9 +17,9 @@ class AnswerBalance:
 
     def __init__(self, tolerance: float = 1.1):
         self.tolerance = tolerance
-        self.counts: dict[int, Counter] = defaultdict(Counter)
+        self.counts: dict[Hashable, Counter] = defaultdict(Counter)
 
-    def accepts(self, family: int, answer: str, rng: random.Random) -> bool:
+    def accepts(self, family: Hashable, answer: str, rng: random.Random) -> bool:
         """Whether one more question of this family may have this answer."""
         counts = self.counts[family]
         if not counts and answer in ("yes", "no"):
@@ -26,6 +27,6 @@ class AnswerBalance:
         others = max((n for other, n in counts.items() if other != answer), default=0)
         return counts[answer] <= self.tolerance * others
 
-    def add(self, family: int, answer: str) -> None:
+    def add(self, family: Hashable, answer: str) -> None:
         """Count a question that was kept."""
         self.counts[family][answer] += 1

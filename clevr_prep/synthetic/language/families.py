@@ -57,11 +57,12 @@ def shape_of(question: tuple) -> tuple:
     return tuple(_set_shape(part) if isinstance(part, tuple) else part for part in question)
 
 
-def _hops(shape) -> int:
+def hops_of(shape) -> int:
+    """How many steps from object to object a question's or a set's shape has."""
     if not shape or isinstance(shape, str):
         return 0
     own = {"relate": 1, "same": 1, "others": 1, "both": 2}.get(shape[0], 0)
-    return own + sum(_hops(part) for part in shape[1:])
+    return own + sum(hops_of(part) for part in shape[1:])
 
 
 def _all_families() -> list[Family]:
@@ -89,7 +90,7 @@ def _all_families() -> list[Family]:
         for left in (near, far):
             for right in (near, far):
                 shapes.append((("equal", attribute, left, right), _COMPARED[attribute]))
-    return [Family(shape, weight, _hops(shape)) for shape, weight in shapes]
+    return [Family(shape, weight, hops_of(shape)) for shape, weight in shapes]
 
 
 def _expression_families() -> list[Family]:
@@ -104,7 +105,7 @@ def _expression_families() -> list[Family]:
             shapes.append((("either", said, left, right), 0.075))
     for said in combinations(ATTRIBUTES, 2):
         shapes.append((("either", said, near, near), 0.075))
-    return [Family(("refer", shape), weight, _hops(shape)) for shape, weight in shapes]
+    return [Family(("refer", shape), weight, hops_of(shape)) for shape, weight in shapes]
 
 
 FAMILIES = tuple(_all_families())
