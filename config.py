@@ -127,6 +127,9 @@ class Train:
     MAX_OBJECTS_SCHEDULE: list = field(default_factory=list)  # (ours) ... of scenes asked about
     NUM_WORKERS: int = 1  # (ours) processes that load data
     USE_GT_LAYOUT: bool = True
+    LAYOUT_SHARE: float = 1.0  # (ours) the share of training questions whose layouts are used
+    IMAGE_SHARE: float = 1.0  # (ours) ... of training images that are used
+    SHARE_SEED: int = 0  # (ours) which of them
     MAX_ITER: int = 200000
     START_ITER: int = 0
     SOLVER: Solver = field(default_factory=Solver)
@@ -141,6 +144,8 @@ class Train:
     LAYOUT_LOSS_WEIGHT: float = 1.0
     REC_LOSS_WEIGHT: float = 1.0
     READING_ORDER_WEIGHT: float = 0.0  # (ours) of expert layouts' words, in order
+    READING_UNTIL: int = 0  # (ours) before this step layouts and words alone, without any image
+    KEPT_READING_WEIGHT: float = 0.0  # (ours) ... held to those of INIT_WEIGHTS_FILE if right
     USE_SHARPEN_LOSS: bool = False
     SHARPEN_LOSS_TYPE: str = "entropy"
     SHARPEN_LOSS_WEIGHT: float = 1e-5

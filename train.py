@@ -129,6 +129,10 @@ def train_once(
     )
     for note in notes:
         say(note)
+    if trainer.is_global_zero:
+        data.setup("fit")
+        for path in data.write_chosen(directory):
+            print(f"{path} names the questions whose layouts are used")
     run = Run(seed, str(directory), history.scores)
     training = build_training(
         to_dict(config),

@@ -15,8 +15,8 @@ from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.clevr.question_encoding import ProgramFacts, QuestionEncoder
 from clevr_prep.clevr.scene_masks import SceneError
 from clevr_prep.synthetic.language.expressions import generate_expressions
-from clevr_prep.synthetic.language.random_compositions import generate_compositions
 from clevr_prep.synthetic.language.questions import MAX_WORDS, generate_questions
+from clevr_prep.synthetic.language.random_compositions import generate_compositions
 from clevr_prep.synthetic.scenes.compact_scenes import CompactScenes
 from clevr_prep.synthetic.scenes.object_boxes import can_be_referred_to, visible_targets
 from snmn.common.schedules import Limit, staged_limit
@@ -112,7 +112,8 @@ class FreshQuestions:
 
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
-        scene, limit, queries = self._scenes[image], self._limit.at(step), step < self._queries_until
+        scene, limit = self._scenes[image], self._limit.at(step)
+        queries = step < self._queries_until
         asked: list[dict] = []
         if self._compositions and not queries:
             composed = int(rng.binomial(count, self._compositions))

@@ -7,9 +7,16 @@ import numpy as np
 import torch
 
 from snmn.common.boxes import encode_boxes
-from snmn.common.reading_order import next_read
+from snmn.common.reading_order import NOBODY, next_read
 from snmn.common.vocabulary import MODULES
-from snmn.data.question_sources import EncodedQuestions
+from snmn.data.question_sources import NO_LAYOUT, EncodedQuestions
+
+
+def _next_read(layout: list[int]) -> tuple[int, ...]:
+    """`next_read` of module indices, `NOBODY` at each step of an unknown layout."""
+    if NO_LAYOUT in layout:
+        return (NOBODY,) * len(layout)
+    return next_read(tuple(MODULES[index] for index in layout))
 
 
 @dataclass
@@ -26,7 +33,8 @@ class Batch:
             float16, as stored, which halves what passes between processes and to the device;
             ``to`` makes them float32.
         answer: [N] int64 answer index, -1 unknown; None where nobody knows any.
-        layout: [N, T] int64 module indices padded with 0 (_NoOp); None without layouts.
+        layout: [N, T] int64 module indices padded with 0 (_NoOp), `NO_LAYOUT` throughout where
+            nobody tells it; None without layouts.
         question_index: [N] int64 row in the imdb, to restore the original order; -1 for
             questions that are in none.
         image: [N] int64 index into the imdb's (or other source's) ``filenames``.
@@ -73,9 +81,10 @@ class Batch:
 
         layout = questions.layout
         if layout is not None:
-            layout = np.pad(layout, ((0, 0), (0, max(0, steps - layout.shape[1]))))
+            layout = np.pad(layout.astype(np.int64), ((0, 0), (0, max(0, steps - layout.shape[1]))))
+            layout[(layout == NO_LAYOUT).any(axis=1)] = NO_LAYOUT  # of the padding, too
             layout = long(layout[:, :steps])
-            rows = [next_read(tuple(MODULES[index] for index in row)) for row in layout.tolist()]
+            rows = [_next_read(row) for row in layout.tolist()]
             following = torch.tensor(rows)
         boxes = {}
         if questions.image_size is not None:

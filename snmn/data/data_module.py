@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from snmn.data.datasets import DataError, DrawnBatches, StoredBatches, TaskBatch
 from snmn.data.feature_store import FeatureStore
 from snmn.data.imdb import Imdb
 from snmn.data.question_sources import QuestionSource, StoredQuestions
+from snmn.data.shares import LayoutShare, chosen_images, write_chosen
 
 TASKS = ("vqa", "loc")
 Questions = str | os.PathLike | QuestionSource
@@ -45,6 +47,9 @@ class CLEVRDataModule(LightningDataModule):
         feature_dim: D that the features must have.
         steps: T, to which layouts are padded.
         require_layouts: whether training imdbs must have expert layouts.
+        layout_share, image_share: the share of training questions that keep their layouts, and of
+            training images, see `snmn.data.shares`.
+        share_seed: which ones these are.
         epoch_steps: steps that Lightning takes for an epoch; None for one pass over the (longest)
             training data.
 
@@ -74,6 +79,9 @@ class CLEVRDataModule(LightningDataModule):
         feature_dim: int = 1024,
         steps: int = 9,
         require_layouts: bool = False,
+        layout_share: float = 1.0,
+        image_share: float = 1.0,
+        share_seed: int = 0,
         epoch_steps: int | None = None,
     ):
         super().__init__()
@@ -91,6 +99,8 @@ class CLEVRDataModule(LightningDataModule):
         self._shape = (*grid, feature_dim)
         self._steps = steps
         self._require_layouts = require_layouts
+        self._layout_share, self._image_share = layout_share, image_share
+        self._share_seed = share_seed
         self._epoch_steps = epoch_steps
         # By split, then by task.
         self._stores: dict[str, dict[str, FeatureStore]] = {}
@@ -108,8 +118,8 @@ class CLEVRDataModule(LightningDataModule):
         for task, (features, questions) in self._given[split].items():
             if isinstance(questions, (str, os.PathLike)):
                 questions = Imdb(questions)
-            imdb = questions.imdb if isinstance(questions, StoredQuestions) else questions
-            if isinstance(imdb, Imdb):
+            imdb = _imdb_of(questions)
+            if imdb is not None:
                 check_task(imdb, task, labelled=split != "test")
                 required = self._require_layouts and split == "train"
                 check_layouts(imdb, steps=self._steps, required=required)
@@ -166,14 +176,42 @@ class CLEVRDataModule(LightningDataModule):
     ) -> tuple[Dataset, Sequence[tuple[int, np.ndarray]]]:
         """A task's dataset, and from which step on which items it is asked for."""
         store = self._stores["train"][task]
+        how = {"steps": self._steps, "layouts": self._layouts(questions)}
         if isinstance(questions, Imdb) and self._questions_per_image == 1:
-            rows = np.arange(len(questions))
-            return StoredBatches(questions, store, steps=self._steps), [(0, rows)]
+            images = self._training_images(np.unique(questions.image))
+            rows = np.flatnonzero(np.isin(questions.image, images))
+            return StoredBatches(questions, store, **how), [(0, rows)]
         source = StoredQuestions(questions) if isinstance(questions, Imdb) else questions
-        dataset = DrawnBatches(
-            source, store, count=self._questions_per_image, seed=seed, steps=self._steps
-        )
-        return dataset, source.stages
+        dataset = DrawnBatches(source, store, count=self._questions_per_image, seed=seed, **how)
+        images = self._training_images(source.images)
+        stages = [(step, items[np.isin(items, images)]) for step, items in source.stages]
+        # Few images may all have too many objects for a first stage: then it has all of them.
+        return dataset, [(step, items if len(items) else images) for step, items in stages]
+
+    def _layouts(self, questions: Imdb | QuestionSource) -> LayoutShare | None:
+        """Which of a task's questions have layouts; None: all."""
+        if self._layout_share == 1:
+            return None
+        return LayoutShare(self._layout_share, self._share_seed, imdb=_imdb_of(questions))
+
+    def _training_images(self, images: np.ndarray) -> np.ndarray:
+        """The images that are trained on, of those that have questions."""
+        if self._image_share == 1:
+            return images
+        return chosen_images(images, self._image_share, self._share_seed)
+
+    def write_chosen(self, folder: str | os.PathLike) -> list[Path]:
+        """Write which stored training questions have layouts, one file a task, after ``setup``.
+
+        Returns the files; none where all have one, or questions are made up while training.
+        """
+        imdbs = {task: _imdb_of(found) for task, found in self._questions["train"].items()}
+        paths = []
+        for task, imdb in imdbs.items():
+            if imdb is not None and self._layout_share < 1:
+                paths.append(Path(folder) / f"layouts_{task}.txt")
+                write_chosen(paths[-1], imdb, self._layout_share, self._share_seed)
+        return paths
 
     def _task_seed(self, task: str) -> int:
         """A seed for each task, so that the orders of two tasks have nothing to do with another."""
@@ -238,6 +276,12 @@ class CLEVRDataModule(LightningDataModule):
             generator=torch.Generator().manual_seed(self._seed),
             worker_init_fn=_leave_signals_to_the_main_process,
         )
+
+
+def _imdb_of(questions: Imdb | QuestionSource) -> Imdb | None:
+    """The imdb that questions are stored in; None for those that are made up."""
+    stored = questions.imdb if isinstance(questions, StoredQuestions) else questions
+    return stored if isinstance(stored, Imdb) else None
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:

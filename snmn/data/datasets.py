@@ -16,6 +16,7 @@ from snmn.data.batch_orders import Request
 from snmn.data.feature_store import FeatureStore
 from snmn.data.imdb import Imdb
 from snmn.data.question_sources import EncodedQuestions, QuestionSource
+from snmn.data.shares import LayoutShare
 
 # Tells these random numbers from those of `snmn.data.batch_orders`, which have the same seed.
 _DRAW = 1
@@ -75,12 +76,16 @@ class ImageFeatures:
 class StoredBatches(Dataset):
     """Batches of given imdb rows: a request's ``items`` are rows [I, k], or [N] for k = 1.
 
-    The rows of one line belong to one image, whose features are read once.
+    The rows of one line belong to one image, whose features are read once. ``layouts`` says which
+    questions have a layout, None: all.
     """
 
-    def __init__(self, imdb: Imdb, store: FeatureStore, *, steps: int):
+    def __init__(
+        self, imdb: Imdb, store: FeatureStore, *, steps: int, layouts: LayoutShare | None = None
+    ):
         self._imdb = imdb
         self._steps = steps
+        self._layouts = layouts
         self._features = ImageFeatures(
             store,
             filenames=imdb.filenames,
@@ -91,9 +96,10 @@ class StoredBatches(Dataset):
     def __getitem__(self, request: Request) -> Batch:
         rows = request.items.reshape(len(request.items), -1)
         images = self._imdb.image[rows[:, 0]]
-        return Batch.collate(
-            self._imdb.take(rows.ravel()), images, self._features.read(images), self._steps
-        )
+        questions = self._imdb.take(rows.ravel())
+        if self._layouts is not None:
+            questions = self._layouts(questions)
+        return Batch.collate(questions, images, self._features.read(images), self._steps)
 
 
 class DrawnBatches(Dataset):
@@ -105,11 +111,20 @@ class DrawnBatches(Dataset):
         count: k, questions drawn for each image.
         seed: the run's seed.
         steps: T of the layouts.
+        layouts: which questions have a layout; None: all.
     """
 
     def __init__(
-        self, source: QuestionSource, store: FeatureStore, *, count: int, seed: int, steps: int
+        self,
+        source: QuestionSource,
+        store: FeatureStore,
+        *,
+        count: int,
+        seed: int,
+        steps: int,
+        layouts: LayoutShare | None = None,
     ):
+        self._layouts = layouts
         self._source = source
         self._count = count
         self._seed = seed
@@ -122,7 +137,7 @@ class DrawnBatches(Dataset):
         )
 
     def __getitem__(self, request: Request) -> Batch:
-        questions = [
+        parts = [
             self._source.draw(
                 image,
                 self._count,
@@ -131,8 +146,11 @@ class DrawnBatches(Dataset):
             )
             for image in request.items.tolist()
         ]
+        questions = EncodedQuestions.concatenate(parts)
+        if self._layouts is not None:
+            questions = self._layouts(questions)
         return Batch.collate(
-            EncodedQuestions.concatenate(questions),
+            questions,
             request.items,
             self._features.read(request.items),
             self._steps,

@@ -29,5 +29,8 @@ def build_data(
         feature_dim=model["FEAT_DIM"],
         steps=model["T_CTRL"],
         require_layouts=training["USE_GT_LAYOUT"],
+        layout_share=training["LAYOUT_SHARE"],
+        image_share=training["IMAGE_SHARE"],
+        share_seed=training["SHARE_SEED"],
         epoch_steps=training["VAL_INTERVAL"],
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from snmn.common.schedules import Limit, staged_limit
 
+NO_LAYOUT = -1  # at each step of a question's layout where nobody tells it
 UNKNOWN = 255  # question type or hops that nobody knows (a question without a program)
 
 
@@ -25,7 +26,8 @@ class EncodedQuestions:
         question: [n, S] word indices, 0 beyond the length.
         length: [n] words.
         answer: [n] answer index, -1 unknown.
-        layout: [n, T] module indices of the expert layout, padded with 0 (_NoOp); None without.
+        layout: [n, T] module indices of the expert layout, padded with 0 (_NoOp); `NO_LAYOUT` at
+            each step where it is not told, None where none is.
         question_index: [n] row in the imdb, -1 for questions that are in none.
         question_type: [n] index into the source's type names, ``UNKNOWN`` without a program.
         hops: [n] steps from object to object, ``UNKNOWN`` without a program.

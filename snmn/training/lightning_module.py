@@ -22,6 +22,7 @@ from snmn.data.batch import Batch
 from snmn.network.intervention import Intervention
 from snmn.network.model import SNMNOutput, build_model
 from snmn.storage.typed_settings import ConfigError
+from snmn.training.kept_reading import KeptReading
 from snmn.training.layout_search.batches import aims, answer_losses, decisions, questions
 from snmn.training.layout_search.search import LayoutSearch
 from snmn.training.losses import SNMNLoss, module_entropy
@@ -47,6 +48,11 @@ class SNMNTraining(pl.LightningModule):
     (two training steps) questions train under the programs of a `LayoutSearch`, which tries some
     from the first step on; from the second on the model's own decisions run, still held to them.
 
+    Before the iteration ``reading_until`` it is only learnt to read: layouts and words, from
+    questions alone, which takes a fraction of the time. With ``kept_reading_weight`` the model is
+    held meanwhile to what `keep_reading` found it to read, and the vectors of words stay as they
+    are.
+
     A model with both tasks makes two updates an iteration, one from a vqa batch and then one from a
     loc batch, as in the original; both are made by one optimiser. Whatever is counted in steps
     (schedules, ``max_steps``, the step in logs and file names) counts iterations. What both tasks
@@ -64,6 +70,8 @@ class SNMNTraining(pl.LightningModule):
         attention_lr_scale: float = 1.0,
         max_steps: int = 200_000,
         seed: int = 0,
+        reading_until: int = 0,
+        kept_reading_weight: float = 0.0,
         question_types: Sequence[str] = (),
         expression_types: Sequence[str] = (),
         layout_search: tuple[int, int] | None = None,
@@ -92,6 +100,8 @@ class SNMNTraining(pl.LightningModule):
             }
         )
         self.predictions: dict[str, list[dict[str, Tensor]]] = {}
+        # No part of the state: it is made again of the weights that the run begins with.
+        self._kept_reading: KeptReading | None = None
         self.log_is_due = False
         self._means = NamedMeans()
         self._watch = LossWatch()
@@ -100,6 +110,10 @@ class SNMNTraining(pl.LightningModule):
     def iteration(self) -> int:
         """Training iterations done; an iteration makes one update for each task."""
         return self.global_step // len(self.tasks)
+
+    def keep_reading(self) -> None:
+        """Remember how the model reads now, to hold it to that; see the class."""
+        self._kept_reading = KeptReading(self.model)
 
     def forward(self, batch: Batch, intervention: Intervention | None = None) -> SNMNOutput:
         """Run the model on a batch."""
@@ -139,6 +153,8 @@ class SNMNTraining(pl.LightningModule):
 
         Raises NonFiniteError for a loss that is not a number.
         """
+        if self.iteration < self.hparams.reading_until:
+            return self._reading_step(batch)
         if self.search is None:
             loss, output = self.shared_step(batch, "train")
         else:
@@ -175,6 +191,34 @@ class SNMNTraining(pl.LightningModule):
         losses, answers = answer_losses(batch, output)
         self.search.record(asked, learning, losses, answers, task=task, tried=False)
         return loss, output
+
+    def _reading_step(self, batch: Batch) -> dict[str, Tensor]:
+        """A training step that no image is looked at in."""
+        encoded, control = self.model.decide(batch.question, batch.length)
+        losses = self.loss.of_reading(control, batch)
+        if self._kept_reading is not None:
+            kept = self._kept_reading.loss(encoded, control, batch)
+            losses["kept_reading"] = self.hparams.kept_reading_weight * kept
+        loss = sum(losses.values())
+        self._watch.add(self.iteration + 1, loss, batch)
+        if self.log_is_due or loss.device.type == "cpu":
+            self._watch.check(self._folder)
+        if self.log_is_due:
+            for name, value in losses.items():
+                self._log_batch(f"train/loss_{name}", value, batch)
+            self._log_batch("train/loss", loss, batch, shown=True)
+            right = (control.module_logits.argmax(dim=2) == batch.layout).all(dim=1)
+            self._log_batch("train/layout_accuracy", right.float().mean(), batch, shown=True)
+            self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
+        self._log_iteration(done=self.global_step + 1)
+        return {"loss": loss, "module_probs": control.module_probs.detach()}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave the vectors of words alone while what was read before is kept: modules fit them."""
+        words = self.model.question_encoder.embedding
+        reads = self.iteration < self.hparams.reading_until
+        if reads and self._kept_reading is not None and words.grad is not None:
+            words.grad.zero_()
 
     @property
     def _folder(self) -> Path | None:

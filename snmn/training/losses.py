@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from snmn.common.schedules import Staged
 from snmn.common.vocabulary import MODULES
+from snmn.network.controller import Control
 from snmn.network.heads import offsets_at
 from snmn.network.model import SNMNOutput
 from snmn.training.reading_order_loss import ReadingOrderLoss
@@ -129,10 +130,7 @@ class SNMNLoss(nn.Module):
             losses["answer"] = self.answer_weight * known_cross_entropy(
                 output.answer_logits, batch.answer
             )
-        if self.layout_weight is not None and batch.layout is not None:
-            losses["layout"] = self.layout_weight * known_cross_entropy(
-                output.module_logits.flatten(0, 1), batch.layout.flatten()
-            )
+        losses |= self.of_reading(output, batch)
         if self.cell_weight is not None and batch.box_cell is not None:
             losses["cell"] = self.cell_weight * known_cross_entropy(
                 output.cell_scores, batch.box_cell
@@ -151,10 +149,6 @@ class SNMNLoss(nn.Module):
             )
         if self.words_weight is not None and batch.words is not None:
             losses["words"] = self.words_weight * words_loss(output.word_logits, batch.words)
-        if self.reading_order_weight is not None and batch.next_read is not None:
-            losses["reading_order"] = self.reading_order_weight * self.reading_order(
-                output.question_attention, batch.question, batch.layout, batch.next_read
-            )
         if self.sharpen_weight is not None:
             progress = schedule_progress(step, self.sharpen_begin, self.sharpen_end)
             scale = self.sharpen_scaling(progress)
@@ -166,6 +160,20 @@ class SNMNLoss(nn.Module):
                 losses["prior"] = self.prior_weight * scale * distance
         if self.weight_decay:
             losses["l2"] = self.weight_decay * l2_regularisation(model)
+        return losses
+
+    def of_reading(self, reading: Control | SNMNOutput, batch: Targets) -> dict[str, Tensor]:
+        """Those of what is read from questions alone, by name: layout, reading_order."""
+        losses = {}
+        if self.layout_weight is not None and batch.layout is not None:
+            # Averaged over those that have a layout, however few: each counts as ever.
+            losses["layout"] = self.layout_weight * known_cross_entropy(
+                reading.module_logits.flatten(0, 1), batch.layout.flatten()
+            )
+        if self.reading_order_weight is not None and batch.next_read is not None:
+            losses["reading_order"] = self.reading_order_weight * self.reading_order(
+                reading.question_attention, batch.question, batch.layout, batch.next_read
+            )
         return losses
 
     def _from_prior(self, logits: Tensor, step: int) -> Tensor:

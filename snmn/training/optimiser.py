@@ -39,10 +39,17 @@ class TFAdam(torch.optim.Adam):
         # for at each step.
         if self._updates is None:
             self._updates = [self._updates_before(group) for group in self.param_groups]
-        coming = [updates + 1 for updates in self._updates]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()  # Gradients are there from now on.
+        # Without any gradient a group has no update, nor do its parameters count one.
+        moved = [any(p.grad is not None for p in group["params"]) for group in self.param_groups]
+        coming = [updates + has for updates, has in zip(self._updates, moved, strict=True)]
         for group, update in zip(self.param_groups, coming, strict=True):
-            group["eps"] = group["tf_eps"] / math.sqrt(1 - group["betas"][1] ** update)
-        loss = super().step(closure)
+            if update:
+                group["eps"] = group["tf_eps"] / math.sqrt(1 - group["betas"][1] ** update)
+        super().step()
         self._updates = coming
         return loss
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from snmn.common.reading_order import NOBODY
 from snmn.common.vocabulary import MODULES, QUESTION_WORDS
+from snmn.data.question_sources import NO_LAYOUT
 
 _LEAST = 1e-6  # no probability counts as less
 
@@ -56,7 +57,8 @@ class ReadingOrderLoss(nn.Module):
     ) -> Tensor:
         """The loss of attention [N,T,S] to the words question [N,S].
 
-        layout [N,T] are module indices, following [N,T] the step that is read next, or `NOBODY`.
+        layout [N,T] are module indices, or `NO_LAYOUT` for questions that do not count, following
+        [N,T] the step that is read next, or `NOBODY`.
         """
         S = attention.shape[2]
         before = torch.ones(S, S, device=attention.device).triu(1)  # [S,S] a word and a later one
@@ -64,11 +66,12 @@ class ReadingOrderLoss(nn.Module):
         later = attention.gather(1, after)  # [N,T,S]
         in_order = (attention @ before * later).sum(2)  # [N,T]
 
-        reads = self.reads[layout]  # [N,T,words]
+        known = layout[:, 0] != NO_LAYOUT  # [N]
+        reads = self.reads[layout.clamp_min(0)]  # [N,T,words]
         own = reads.gather(2, question[:, None].expand(*attention.shape))  # [N,T,S]
         of_kind = attention.masked_fill(~own, 0).sum(2)  # [N,T]
         costs = _cost(in_order) * (following != NOBODY) + _cost(of_kind) * reads.any(2)
-        return costs.sum(1).mean()
+        return (costs.sum(1) * known).sum() / known.sum().clamp_min(1)
 
 
 def _cost(probability: Tensor) -> Tensor:

@@ -98,6 +98,13 @@ def _check_numbers(flat: Mapping[str, Any], modules: Any) -> None:
             raise ConfigError(f"{key} must be above 0, not {flat[key]}")
     if not flat["TRAIN.FRESH_COMPOSITIONS"] <= 1:
         raise ConfigError("TRAIN.FRESH_COMPOSITIONS is a share, 0 to 1")
+    if not 0 < flat["TRAIN.LAYOUT_SHARE"] <= 1:
+        raise ConfigError(
+            "TRAIN.LAYOUT_SHARE is a share, above 0 and up to 1; without any layout it is "
+            "TRAIN.USE_GT_LAYOUT False"
+        )
+    if not 0 < flat["TRAIN.IMAGE_SHARE"] <= 1:
+        raise ConfigError("TRAIN.IMAGE_SHARE is a share, above 0 and up to 1")
     if not 0 < flat["TRAIN.DROPOUT_KEEP_PROB"] <= 1:
         raise ConfigError("TRAIN.DROPOUT_KEEP_PROB is a probability above 0")
     if not 0 <= flat["TRAIN.EMA_DECAY"] < 1:
@@ -179,7 +186,22 @@ def check_training_settings(settings: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"TRAIN.LAYOUT_SEARCH is two training steps, [from, own], not {search}; [] for none"
         )
-    if train["READING_ORDER_WEIGHT"] and not train["USE_GT_LAYOUT"]:
+    for key in ("READING_ORDER_WEIGHT", "READING_UNTIL"):
+        if train[key] and not train["USE_GT_LAYOUT"]:
+            raise ConfigError(f"TRAIN.{key} is about expert layouts: set TRAIN.USE_GT_LAYOUT")
+    if train["LAYOUT_SHARE"] < 1 and not train["USE_GT_LAYOUT"]:
         raise ConfigError(
-            "TRAIN.READING_ORDER_WEIGHT is about expert layouts: set TRAIN.USE_GT_LAYOUT"
+            "TRAIN.LAYOUT_SHARE is about expert layouts, of which none is used: set "
+            "TRAIN.USE_GT_LAYOUT, or leave it 1"
+        )
+    if train["SHARE_SEED"] and train["LAYOUT_SHARE"] == train["IMAGE_SHARE"] == 1:
+        raise ConfigError(
+            "TRAIN.SHARE_SEED says which share is trained on: give TRAIN.LAYOUT_SHARE or "
+            "TRAIN.IMAGE_SHARE, or leave it 0"
+        )
+    kept = train["KEPT_READING_WEIGHT"]
+    if kept and not (train["READING_UNTIL"] and train["INIT_FROM_WEIGHTS"]):
+        raise ConfigError(
+            "TRAIN.KEPT_READING_WEIGHT holds training to what a trained model reads while only "
+            "that is learnt: give TRAIN.READING_UNTIL and TRAIN.INIT_FROM_WEIGHTS, or leave it 0"
         )

@@ -108,6 +108,8 @@ def overrides(root) -> list[str]:
         "TRAIN.FRESH_SCENES_FILE_LOC": "",
         "TRAIN.FRESH_QUERIES_UNTIL": 0,
         **{f"TRAIN.FRESH_{key}": 1.0 for key in ("COUNTING", "COMPARING", "PER_HOP")},
+        "TRAIN.FRESH_COMPOSITIONS": 0.0,
+        "TRAIN.FRESH_HELD_OUT": False,
         "TRAIN.MAX_HOPS_SCHEDULE": "[]",
         "TRAIN.MAX_OBJECTS_SCHEDULE": "[]",
         "TRAIN.MAX_ITER": 4,
