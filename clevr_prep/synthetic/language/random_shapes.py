@@ -18,7 +18,7 @@ _NUMBERS = ("equal_integer", "greater_than", "less_than")
 # Two objects rarely have one color.
 _COMPARED = {"size": 1.0, "color": 1.5, "material": 1.0, "shape": 1.0}
 # A set with room for more steps is seldom one without relations.
-_WEIGHTS = {"scene": 0.15, "relate": 1.0, "same": 0.8, "and": 0.9, "either": 0.7}
+_WEIGHTS = {"scene": 0.15, "relate": 1.0, "same": 0.9, "and": 1.0, "either": 1.1}
 _EITHER_THING = 0.1  # "the thing that is a cube or a ball" is seldom one object
 _SAID = 0.25  # of the unions: "red things that are ..."
 
