@@ -103,13 +103,13 @@ def test_what_was_right_is_kept_and_nothing_else():
     model = build_model(**SMALL)
     kept = KeptReading(model)
     batch = Read(torch.zeros(2, 4, dtype=torch.long))
-    was = model.read(batch.question, batch.length)[1].module_logits.argmax(dim=2)
+    was = model.decide(batch.question, batch.length)[1].module_logits.argmax(dim=2)
     right = Read(was.clone())
-    assert kept.loss(*model.read(right.question, right.length), right) < 1e-6
+    assert kept.loss(*model.decide(right.question, right.length), right) < 1e-6
     with torch.no_grad():
         for parameter in (*model.controller.parameters(), *model.question_encoder.parameters()):
             parameter += 0.1 * torch.randn_like(parameter)
-    encoded, control = model.read(right.question, right.length)
+    encoded, control = model.decide(right.question, right.length)
     both = kept.loss(encoded, control, right)
     assert both > 1e-3
     wrong = (was + 1) % len(MODULES)
