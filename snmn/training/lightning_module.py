@@ -23,8 +23,8 @@ from snmn.network.intervention import Intervention
 from snmn.network.model import SNMNOutput, build_model
 from snmn.storage.typed_settings import ConfigError
 from snmn.training.kept_reading import KeptReading
-from snmn.training.layout_search.batches import aims, answer_losses, decisions, questions
 from snmn.training.layout_search.search import LayoutSearch
+from snmn.training.layout_search.step import searching_step
 from snmn.training.losses import SNMNLoss, module_entropy
 from snmn.training.metrics import NamedMeans
 from snmn.training.nonfinite_check import LossWatch, check_weights
@@ -44,9 +44,11 @@ class SNMNTraining(pl.LightningModule):
     beside them for the reader. ``seed`` is that of dropout and other noise in training: what a step
     draws depends on it and on the step alone, so that training resumes exactly. ``question_types``
     and ``expression_types`` name the groups of accuracy and precision. After ``test``,
-    ``predictions`` holds a list of batches for each task. With ``layout_search``
-    (two training steps) questions train under the programs of a `LayoutSearch`, which tries some
-    from the first step on; from the second on the model's own decisions run, still held to them.
+    ``predictions`` holds a list of batches for each task.
+
+    With ``layout_search`` (two training steps) questions train under the programs of a
+    `LayoutSearch`, which tries some from the first step on; from the second on the model's own
+    decisions run, still held to them.
 
     Before the iteration ``reading_until`` it is only learnt to read: layouts and words, from
     questions alone, which takes a fraction of the time. With ``kept_reading_weight`` the model is
@@ -158,7 +160,15 @@ class SNMNTraining(pl.LightningModule):
         if self.search is None:
             loss, output = self.shared_step(batch, "train")
         else:
-            loss, output = self._searching_step(batch)
+            own = self.iteration >= self.hparams.layout_search[1]
+            loss, output = searching_step(
+                self.model,
+                self.search,
+                batch,
+                self.iteration,
+                own=own,
+                learn=lambda aim, decided: self.shared_step(aim, "train", decided),
+            )
         self._watch.add(self.iteration + 1, loss, batch)
         if self.log_is_due or loss.device.type == "cpu":
             self._watch.check(self._folder)
@@ -173,24 +183,6 @@ class SNMNTraining(pl.LightningModule):
             self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
         self._log_iteration(done=self.global_step + 1)
         return {"loss": loss, "module_probs": output.module_probs.detach()}
-
-    def _searching_step(self, batch: Batch) -> tuple[Tensor, SNMNOutput]:
-        """A training step under the programs of the search, which learns from the answers."""
-        asked, step, task = questions(batch), self.iteration, batch.task
-        steps = self.model.controller.num_steps
-        learning, trying = self.search.choose(asked, step, task=task)
-        if any(trying):
-            with torch.no_grad():
-                output = self(batch, decisions(batch, trying, steps))
-            losses, answers = answer_losses(batch, output)
-            self.search.record(asked, trying, losses, answers, task=task, tried=True)
-        decided = decisions(batch, learning, steps)
-        own = step >= self.hparams.layout_search[1]
-        aim = aims(batch, learning, decided)
-        loss, output = self.shared_step(aim, "train", None if own else decided)
-        losses, answers = answer_losses(batch, output)
-        self.search.record(asked, learning, losses, answers, task=task, tried=False)
-        return loss, output
 
     def _reading_step(self, batch: Batch) -> dict[str, Tensor]:
         """A training step that no image is looked at in."""
