@@ -15,7 +15,7 @@ PACKAGES = ("snmn", "clevr_prep", "server", "benchmarks")
 TOP = {
     "config": {"snmn"},
     "train": {"snmn", "clevr_prep", "config"},
-    "test": {"snmn", "clevr_prep", "config"},
+    "test": {"snmn", "clevr_prep", "config", "server"},
 }
 
 _LINT = """
