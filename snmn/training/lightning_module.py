@@ -156,22 +156,30 @@ class SNMNTraining(pl.LightningModule):
         Raises NonFiniteError for a loss that is not a number.
         """
         if self.iteration < self.hparams.reading_until:
-            return self._reading_step(batch)
+            loss, module_probs = self._reading_step(batch)
+        else:
+            loss, module_probs = self._answering_step(batch)
+        self._watch.add(self.iteration + 1, loss, batch)
+        if self.log_is_due or loss.device.type == "cpu":
+            self._watch.check(self._folder)
+        if self.log_is_due:
+            self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
+        self._log_iteration(done=self.global_step + 1)
+        return {"loss": loss, "module_probs": module_probs.detach()}
+
+    def _answering_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss and module probabilities [N,T,M] of a step that answers or finds."""
         if self.search is None:
             loss, output = self.shared_step(batch, "train")
         else:
-            own = self.iteration >= self.hparams.layout_search[1]
             loss, output = searching_step(
                 self.model,
                 self.search,
                 batch,
                 self.iteration,
-                own=own,
+                own=self.iteration >= self.hparams.layout_search[1],
                 learn=lambda aim, decided: self.shared_step(aim, "train", decided),
             )
-        self._watch.add(self.iteration + 1, loss, batch)
-        if self.log_is_due or loss.device.type == "cpu":
-            self._watch.check(self._folder)
         if self.log_is_due:
             if batch.task == "vqa":
                 name, right = "accuracy", output.answer_logits.argmax(dim=1) == batch.answer
@@ -180,30 +188,23 @@ class SNMNTraining(pl.LightningModule):
             entropy = module_entropy(output.module_probs).mean()
             self._log_batch(f"train/{name}", right.float().mean(), batch, shown=True)
             self._log_batch("train/entropy", entropy, batch)
-            self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
-        self._log_iteration(done=self.global_step + 1)
-        return {"loss": loss, "module_probs": output.module_probs.detach()}
+        return loss, output.module_probs
 
-    def _reading_step(self, batch: Batch) -> dict[str, Tensor]:
-        """A training step that no image is looked at in."""
+    def _reading_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss and module probabilities [N,T,M] of a step in which no image is looked at."""
         encoded, control = self.model.decide(batch.question, batch.length)
         losses = self.loss.of_reading(control, batch)
         if self._kept_reading is not None:
             kept = self._kept_reading.loss(encoded, control, batch)
             losses["kept_reading"] = self.hparams.kept_reading_weight * kept
         loss = sum(losses.values())
-        self._watch.add(self.iteration + 1, loss, batch)
-        if self.log_is_due or loss.device.type == "cpu":
-            self._watch.check(self._folder)
         if self.log_is_due:
             for name, value in losses.items():
                 self._log_batch(f"train/loss_{name}", value, batch)
             self._log_batch("train/loss", loss, batch, shown=True)
             right = (control.module_logits.argmax(dim=2) == batch.layout).all(dim=1)
             self._log_batch("train/layout_accuracy", right.float().mean(), batch, shown=True)
-            self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
-        self._log_iteration(done=self.global_step + 1)
-        return {"loss": loss, "module_probs": control.module_probs.detach()}
+        return loss, control.module_probs
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Leave the vectors of words alone while what was read before is kept: modules fit them."""
