@@ -9,7 +9,7 @@ from clevr_prep.clevr.scene_masks import ATTRIBUTES
 from clevr_prep.synthetic.language.expressions import generate_expressions
 from clevr_prep.synthetic.language.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
-from clevr_prep.truth.annotations import _arguments, _followed, _orders, _truth
+from clevr_prep.truth.annotations import _arguments, _followed, _orders, question_truth
 from clevr_prep.truth.discrete_programs import discrete_answer, heard_arguments, read_layout
 from tests.helpers.tiny_dataset import node
 
@@ -48,7 +48,7 @@ class TestWhatTheAnswerIsAbout:
     def test_is_what_is_counted_or_compared(self):
         checked = 0
         for scene, entry in scenes_with(generate_questions, 15, 7):
-            asked = _truth(scene, entry["program"], GRID, SIZE).asked
+            asked = question_truth(scene, entry["program"], GRID, SIZE).asked
             last = entry["program"][-1]["function"]
             if last == "count":
                 assert asked.sum() == int(entry["answer"])
@@ -76,7 +76,7 @@ class TestIdealReading:
             swapped = frozenset(i for i in order if len(nodes[i].inputs) == 2)
             for choice in (frozenset(), swapped):
                 modules, words, attention = ideal(program, choice)
-                reading = _truth(scene, program, GRID, SIZE).read(modules, words, attention)
+                reading = question_truth(scene, program, GRID, SIZE).read(modules, words, attention)
                 assert reading.answer == entry["answer"]
                 assert reading.layout == modules[:-1]
             asked.add(nodes[order[-1]].function)
@@ -88,7 +88,7 @@ class TestIdealReading:
 
         for scene, entry in scenes_with(generate, 10, 2):
             program = entry["program"]
-            reading = _truth(scene, program, GRID, SIZE).read(*ideal(program))
+            reading = question_truth(scene, program, GRID, SIZE).read(*ideal(program))
             referent = find_referent(program, scene)
             assert reading.answer == referent
             assert reading.selected[-1].nonzero()[0].tolist() == [referent]
