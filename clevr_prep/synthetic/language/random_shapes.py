@@ -20,6 +20,7 @@ _COMPARED = {"size": 1.0, "color": 1.5, "material": 1.0, "shape": 1.0}
 # A set with room for more steps is seldom one without relations.
 _WEIGHTS = {"scene": 0.15, "relate": 1.0, "same": 0.9, "and": 1.0, "either": 1.1}
 _EITHER_THING = 0.1  # "the thing that is a cube or a ball" is seldom one object
+_OTHERS = 0.25  # of the samenesses: "anything else of the same size"
 _SAID = 0.25  # of the unions: "red things that are ..."
 
 
@@ -67,7 +68,11 @@ def _set(rng: random.Random, room: int, *, thing: bool, side: bool = False):
         # What it is related to is described in most cases, which takes a step more if it has a
         # relation of its own.
         anchor = _set(rng, room - 2 if room > 4 else room - 1, thing=True)
-        return (kind, anchor) if kind == "relate" else (kind, rng.choice(ATTRIBUTES), anchor)
+        if kind == "relate":
+            return kind, anchor
+        # Of several things it is also said that they share a value, and nothing else of them.
+        others = not thing and not side and rng.random() < _OTHERS
+        return "others" if others else kind, rng.choice(ATTRIBUTES), anchor
     smallest = 2 if kind == "and" else 1
     first = rng.randint(smallest, room - 1 - smallest)
     rooms = (first, room - 1 - first)
