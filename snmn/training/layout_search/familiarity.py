@@ -12,7 +12,8 @@ from typing import Any
 
 from snmn.training.layout_search.programs import OTHERS, Program, Step
 
-_UNSEEN = 0.1  # questions that a pattern counts for which no program has shown
+_NEW = 0.05  # how likely a step is to be one of those that no program has shown yet,
+_KINDS = 10  # of which there may be so many
 
 
 class Familiarity:
@@ -31,10 +32,13 @@ class Familiarity:
 
     def __call__(self, program: Program) -> float:
         """The log-likelihood of a program, in nats: 0 at most."""
-        return sum(
-            math.log((self._seen[pattern] + _UNSEEN) / (self._seen[pattern[:1]] + 1))
-            for pattern in _patterns(program)
-        )
+        return sum(math.log(self._chance(pattern)) for pattern in _patterns(program))
+
+    def _chance(self, pattern: tuple) -> float:
+        """Of a step of a module to be like this. However much was seen, what is new can be."""
+        total = self._seen[pattern[:1]]
+        share = self._seen[pattern] / total if total else 1 / _KINDS
+        return (1 - _NEW) * share + _NEW / _KINDS
 
     def state(self) -> list[list[Any]]:
         """The counts as plain lists, for a checkpoint."""

@@ -30,6 +30,7 @@ from snmn.training.layout_search.wordings import Wording, wording
 
 _PERIOD = 250  # training steps between reviews
 _LEAST = 8  # questions that a program must have answered before it is settled
+_SURE = 32  # ... and before it takes the place of a settled one
 _HOPELESS = 4  # questions after which one that answers as if blindly is given up
 # Shares of what is lost by answering blindly:
 _PLAINLY = 0.25  # what loses less is settled before all others were tried
@@ -41,7 +42,7 @@ _READY = 0.5  # of questions with fewer phrases have to be explained before one 
 _WAITING = 0.04  # of all questions have to wait before a module is new
 _GAIN = 0.1  # the share of its cost that another program has to take away from a settled one
 _PRICE = 0.01  # nats, of each step of a program
-_CAUTION = 0.5  # nats, of each nat of what is unfamiliar about a program, over all that was tried
+_CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to be answered
 
 
 class LayoutSearch:
@@ -138,7 +139,7 @@ class LayoutSearch:
             entry.settled not in entry.training or entry.loses_less(_BADLY)
         ):
             return None
-        places = [p for p in self._hopeful(entry) if entry.tried(p) < _LEAST]
+        places = [p for p in self._hopeful(entry) if entry.tried(p) < _enough(entry)]
         return max(places, key=lambda p: (self._familiarity(entry.programs[p]), -p), default=None)
 
     def _hopeful(self, entry: Entry) -> list[int]:
@@ -164,7 +165,7 @@ class LayoutSearch:
         if blind is None:
             return
         hopeful = self._hopeful(entry)
-        tried = [place for place in hopeful if entry.tried(place) >= _LEAST]
+        tried = [place for place in hopeful if entry.tried(place) >= _enough(entry)]
         best = min(tried, key=lambda p: self._cost(entry, p), default=None)
         all_tried = len(tried) == len(hopeful)
         if entry.settled is None:
@@ -194,10 +195,10 @@ class LayoutSearch:
     def _cost(self, entry: Entry, place: int) -> float:
         """What a program loses, with a price on its steps and on what is unfamiliar about them.
 
-        Of that, each question that was tried takes its part away.
+        The more questions it has to answer, the less that counts.
         """
         score = entry.trial[place]
-        unfamiliar = -self._familiarity(entry.programs[place]) / score.count
+        unfamiliar = -self._familiarity(entry.programs[place]) / _enough(entry)
         return score.mean + _PRICE * len(entry.programs[place]) + _CAUTION * unfamiliar
 
     def _review(self, step: int) -> None:
@@ -259,6 +260,11 @@ class LayoutSearch:
             self._entries = {text: Entry.load(entry) for text, entry in entries}
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             raise ValueError("no state of a search for layouts") from None
+
+
+def _enough(entry: Entry) -> int:
+    """How many questions a program must have answered to be judged."""
+    return _LEAST if entry.settled is None else _SURE
 
 
 def _opened(entries: Iterable[Entry]) -> int:
