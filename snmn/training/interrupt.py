@@ -61,8 +61,12 @@ class StopOnInterrupt(pl.Callback):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Take SIGTERM back from Lightning, which would leave without saving."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take SIGTERM back from Lightning, which takes it after setup.
+
+        It would leave without saving, and of several processes each would broadcast at once, from
+        within whatever they are about to tell each other: they would wait for ever.
+        """
         signal.signal(signal.SIGTERM, self._terminate)
 
     def _press(self, *_) -> None:
