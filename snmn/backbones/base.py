@@ -79,6 +79,11 @@ def fit_state(module: nn.Module, state: dict[str, Tensor], *, path: str | Path, 
     module.load_state_dict({name: state[name] for name in needed}, strict=False)
 
 
+# What a feature store records of the backbone that made it, and what features have in common that a
+# model can be trained and tested on.
+FEATURE_ATTRIBUTES = ("backbone", "weights_sha256", "preprocess", "image_size")
+
+
 class Backbone(nn.Module):
     """Frozen feature extractor.
 

@@ -23,14 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snmn.backbones.base import BackboneError
+from snmn.backbones.base import FEATURE_ATTRIBUTES, BackboneError
 from snmn.backbones.registry import BACKBONES
 from snmn.common.logistic_regression import LogisticRegression
 from snmn.storage.torch_file import TorchFileError, read_torch_file, write_torch_file
 
 FOLDER = Path(__file__).parent / "weights"
-# What features must have been made with for statistics to be about them.
-_IDENTITY = ("backbone", "weights_sha256", "preprocess", "image_size")
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def statistics_path(backbone: str) -> Path:
 
 def identity(attributes: Mapping) -> dict:
     """Of a backbone's or a feature store's attributes, those that say what features they are."""
-    return {name: attributes.get(name) for name in _IDENTITY}
+    return {name: attributes.get(name) for name in FEATURE_ATTRIBUTES}
 
 
 def find_statistics(attributes: Mapping) -> FeatureStatistics | None:

@@ -4,13 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from snmn.backbones.base import FEATURE_ATTRIBUTES
 from snmn.data.datasets import DataError
 from snmn.data.feature_npy import channels_hint
 from snmn.data.feature_store import FeatureStore
 from snmn.data.imdb import Imdb
-
-# What features have in common that a model can be trained and tested on.
-SAME_FEATURES = ("backbone", "weights_sha256", "preprocess", "image_size")
 
 
 def check_task(imdb: Imdb, task: str, *, labelled: bool) -> None:
@@ -58,7 +56,7 @@ def check_features(
             + channels_hint(found)
         )
     for other in others:
-        for key in SAME_FEATURES:
+        for key in FEATURE_ATTRIBUTES:
             if store.attributes[key] != other.attributes[key]:
                 raise DataError(
                     f"{store.folder} was made with {key} {store.attributes[key]}, "

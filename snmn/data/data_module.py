@@ -10,8 +10,9 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from snmn.backbones.base import FEATURE_ATTRIBUTES
 from snmn.data.batch_orders import EvaluationOrder, ShuffledPasses, StagedPasses, TrainingOrder
-from snmn.data.data_checks import SAME_FEATURES, check_features, check_layouts, check_task
+from snmn.data.data_checks import check_features, check_layouts, check_task
 from snmn.data.datasets import DataError, DrawnBatches, StoredBatches, TaskBatches
 from snmn.data.feature_store import FeatureStore
 from snmn.data.imdb import Imdb
@@ -135,7 +136,7 @@ class CLEVRDataModule(LightningDataModule):
     def feature_identity(self) -> dict[str, str | int]:
         """What the features were made with, after ``setup``; the same for all splits."""
         stores = [store for split in self._stores.values() for store in split.values()]
-        return {key: stores[0].attributes[key] for key in SAME_FEATURES}
+        return {key: stores[0].attributes[key] for key in FEATURE_ATTRIBUTES}
 
     def question_checksums(self) -> dict[str, int]:
         """A number for the questions of each split and task, after ``setup``: others, another."""

@@ -5,10 +5,9 @@ ICML 2017, section 2. Confidence is the softmax probability of the predicted ans
 """
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from snmn.evaluation.intervals import Z95
+from snmn.evaluation.auroc import auroc
 
 BINS = 10
 
@@ -38,23 +37,11 @@ def reliability(confidences: Sequence[float], correct: Sequence[int]) -> dict:
 def separation(higher: Sequence[float], lower: Sequence[float]) -> dict:
     """How well a threshold on confidence tells two groups apart: the area under the ROC curve.
 
-    It is the probability that one drawn from ``higher`` has more confidence than one from
-    ``lower``, ties half: 1 where it always has, 0.5 where confidence tells nothing. ``low`` and
-    ``high`` are a 95% interval, of J. Hanley and B. McNeil, The meaning and use of the area under a
-    receiver operating characteristic curve, Radiology 143, 1982. Raises ``ValueError`` for an empty
+    It is 1 where one of ``higher`` always has more confidence than one of ``lower``, 0.5 where
+    confidence tells nothing; ``low`` and ``high`` as of `auroc`. Raises ``ValueError`` for an empty
     group.
     """
-    if not (higher and lower):
+    found = auroc([*higher, *lower], [True] * len(higher) + [False] * len(lower))
+    if found is None:
         raise ValueError("a group is empty")
-    ascending = sorted(lower)
-    wins = sum(bisect_left(ascending, c) + bisect_right(ascending, c) for c in higher) / 2
-    n, m = len(higher), len(lower)
-    area = wins / (n * m)
-    above, below = area / (2 - area), 2 * area**2 / (1 + area)
-    spread = area * (1 - area) + (n - 1) * (above - area**2) + (m - 1) * (below - area**2)
-    width = Z95 * math.sqrt(max(0.0, spread) / (n * m))
-    return {
-        "area": round(area, 6),
-        "low": round(max(0.0, area - width), 6),
-        "high": round(min(1.0, area + width), 6),
-    }
+    return {"area": found["auroc"], "low": found["low"], "high": found["high"]}

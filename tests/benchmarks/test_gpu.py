@@ -10,17 +10,11 @@ from benchmarks import gpu
 from benchmarks.cuda_graphs import LENGTHS, CapturedStep, padded
 from benchmarks.step import INFER_FLOOR, TRAIN_FLOOR, Step
 from snmn.network.model import build_model
+from tests.helpers import small_models
 from tests.helpers.paths import ROOT
 
-SMALL = {
-    "feature_dim": 6,
-    "embed_dim": 6,
-    "lstm_dim": 8,
-    "pe_dim": 4,
-    "kb_dim": 8,
-    "memory_dim": 8,
-    "answer_hidden_dim": 8,
-}
+# On the published grid.
+SMALL = small_models.SMALL | {"height": 14, "width": 14}
 
 
 def test_says_that_there_is_no_gpu(monkeypatch, capsys):

@@ -112,6 +112,15 @@ def requests(draw, document):
     return method, path, options, operation
 
 
+THOROUGHLY = settings(
+    max_examples=250,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
 @pytest.mark.slow
 def test_edits_are_run_or_refused(client, reliability):
     row = reliability(
@@ -121,13 +130,7 @@ def test_edits_are_run_or_refused(client, reliability):
     )
     seen = set()
 
-    @settings(
-        max_examples=250,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @THOROUGHLY
     @given(EDITS, st.booleans())
     def check(edits, form):
         with row.attempt():
@@ -163,13 +166,7 @@ def test_every_answer_is_one_that_the_document_names(client, reliability):
     document = client.get("/openapi.json").json()
     seen = set()
 
-    @settings(
-        max_examples=250,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @THOROUGHLY
     @given(requests(document))
     def check(request):
         with row.attempt():

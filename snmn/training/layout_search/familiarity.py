@@ -21,10 +21,12 @@ class Familiarity:
 
     def __init__(self):
         self._seen: Counter[tuple] = Counter()
+        self._known: dict[Program, float] = {}  # Since it last learnt; asked for at every step.
 
     def learn(self, programs: Iterable[tuple[Program, int]]) -> None:
         """Begin anew with programs and the number of questions of each."""
         self._seen.clear()
+        self._known.clear()
         for program, count in programs:
             for pattern in _patterns(program):
                 self._seen[pattern] += count
@@ -32,7 +34,10 @@ class Familiarity:
 
     def __call__(self, program: Program) -> float:
         """The log-likelihood of a program, in nats: 0 at most."""
-        return sum(math.log(self._chance(pattern)) for pattern in _patterns(program))
+        if program not in self._known:
+            chances = (self._chance(pattern) for pattern in _patterns(program))
+            self._known[program] = sum(math.log(chance) for chance in chances)
+        return self._known[program]
 
     def _chance(self, pattern: tuple) -> float:
         """Of a step of a module to be like this. However much was seen, what is new can be."""
@@ -46,6 +51,7 @@ class Familiarity:
 
     def load(self, state: Iterable[list[Any]]) -> None:
         """Go on from such counts."""
+        self._known.clear()
         self._seen = Counter({tuple(pattern): count for pattern, count in state})
 
 

@@ -7,7 +7,7 @@ phrase it reads.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from snmn.common.vocabulary import QUESTION_WORDS
 
@@ -58,7 +58,8 @@ class Wording:
         return "".join(phrase.kind for phrase in self.phrases)
 
 
-@cache
+# A step asks for each of its questions several times, and new questions come without end.
+@lru_cache(maxsize=4096)
 def wording(indices: tuple[int, ...]) -> Wording:
     """Take a question apart, word indices without padding."""
     words = [QUESTION_WORDS[index] for index in indices]
