@@ -112,15 +112,6 @@ def requests(draw, document):
     return method, path, options, operation
 
 
-THOROUGHLY = settings(
-    max_examples=250,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-
-
 @pytest.mark.slow
 def test_edits_are_run_or_refused(client, reliability):
     row = reliability(
@@ -130,7 +121,13 @@ def test_edits_are_run_or_refused(client, reliability):
     )
     seen = set()
 
-    @THOROUGHLY
+    @settings(
+        max_examples=250,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(EDITS, st.booleans())
     def check(edits, form):
         with row.attempt():
@@ -166,7 +163,13 @@ def test_every_answer_is_one_that_the_document_names(client, reliability):
     document = client.get("/openapi.json").json()
     seen = set()
 
-    @THOROUGHLY
+    @settings(
+        max_examples=250,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(requests(document))
     def check(request):
         with row.attempt():
