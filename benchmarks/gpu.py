@@ -13,6 +13,7 @@ Compiling takes minutes. Without a GPU the command says so and ends.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 from collections.abc import Callable, Sequence
@@ -143,6 +144,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=30, help="rounds, of which the median")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
@@ -152,13 +155,17 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{card}, PyTorch {torch.__version__}", flush=True)
     torch.set_float32_matmul_precision("high")  # TF32; cuDNN's LSTM has it anyway.
     rows = []
-    for size, sizes in SIZES.items():
-        for precision, dtype in PRECISIONS.items():
-            for kind in ("train", "infer"):
-                found = measure(
-                    kind, options.ways, options.repeats, device="cuda", precision=dtype, **sizes
-                )
-                rows += [{"size": size, "precision": precision} | row for row in found]
+    for size, precision in itertools.product(options.sizes, options.precisions):
+        for kind in ("train", "infer"):
+            found = measure(
+                kind,
+                options.ways,
+                options.repeats,
+                device="cuda",
+                precision=PRECISIONS[precision],
+                **SIZES[size],
+            )
+            rows += [{"size": size, "precision": precision} | row for row in found]
     print(table(rows))
     if options.json:
         print(json.dumps({"card": card, "torch": torch.__version__, "rows": rows}))
