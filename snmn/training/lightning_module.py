@@ -88,13 +88,16 @@ class SNMNTraining(pl.LightningModule):
             self.hparams["model"]["fixed_embedding"] = torch.zeros_like(fixed)
         self.model = build_model(**model)
         self.loss = SNMNLoss(**loss, module_names=self.model.module_names)
+        tasks = (("vqa", self.model.answer_head), ("loc", self.model.cell_scores))
+        self.tasks = tuple(task for task, head in tasks if head is not None)
         self.search = None
         if layout_search is not None:
             self.search = LayoutSearch(
-                most_steps=self.model.controller.num_steps, begin=layout_search[0], seed=seed
+                most_steps=self.model.controller.num_steps,
+                begin=layout_search[0],
+                seed=seed,
+                teacher=self.tasks[0],
             )
-        tasks = (("vqa", self.model.answer_head), ("loc", self.model.cell_scores))
-        self.tasks = tuple(task for task, head in tasks if head is not None)
         self.metrics = torch.nn.ModuleDict(
             {
                 stage: StageMetrics(self.tasks, question_types, expression_types)

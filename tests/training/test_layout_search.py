@@ -237,6 +237,38 @@ def test_nothing_that_has_alternatives_is_learnt_before_it_is_tried():
     assert not any(trying)
 
 
+def test_expressions_learn_no_new_module_where_there_are_questions():
+    """Which of an expression's programs were learnt under before Transform had learnt."""
+    text = "The cube left of the ball"
+    simple = (Step("_Find", 0),)
+    right = (Step("_Find", 2), Step("_Transform", 1), Step("_Filter", 0))
+    learnt_under = {}
+    for teacher in ("vqa", "loc"):
+        search, world = LayoutSearch(most_steps=T, begin=100, teacher=teacher), World()
+        learnt_under[teacher] = set()
+        for step in range(3000):
+            if teacher == "vqa":
+                searched(step + 1, search=search, world=world, start=step)
+            batch = [asked("The cube"), *[asked(text)] * 5]
+            for tried, chosen in zip(
+                (False, True), search.choose(batch, step, task="loc"), strict=True
+            ):
+                if not tried and world.skill["_Transform"] < 300:
+                    learnt_under[teacher].update(program for program in chosen[1:] if program)
+                # Transform does what it is asked for, or nothing yet, as questions have taught it.
+                good = right if world.skill["_Transform"] > 300 else None
+                losses = [
+                    0.1 if program in (good, simple) else world.rng.gauss(3.0, 0.1)
+                    for program in chosen
+                ]
+                answers = [(step + place) % 20 for place in range(len(batch))]
+                search.record(batch, chosen, losses, answers, task="loc", tried=tried)
+        if teacher == "vqa":
+            found = [program for key, program in search.settled().items() if "loc" in key]
+            assert found == [simple, right]
+    assert learnt_under["loc"] and not learnt_under["vqa"]
+
+
 @pytest.mark.parametrize("at", [1500, 2100])
 def test_goes_on_from_its_state(at):
     whole = searched(2600)

@@ -9,8 +9,9 @@ import random
 from clevr_prep.clevr.scene_masks import ATTRIBUTES
 from clevr_prep.synthetic.language.composition_kinds import contains_kind
 
-# What is asked: about as often as in CLEVR, fewer numbers, whose sets are short.
-_ASKED = {"count": 0.26, "exist": 0.2, "query": 0.28, "number": 0.08, "equal": 0.18}
+# What is asked: about as often as in CLEVR, fewer numbers, whose sets are short, and more counts,
+# which are learnt last.
+_ASKED = {"count": 0.34, "exist": 0.17, "query": 0.26, "number": 0.08, "equal": 0.15}
 # How often the sets of a question may take so many steps: most are deep, where there is most to
 # combine, but those that are given up for want of a fitting scene are deep as well.
 _SIZES = {1: 0.3, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0, 6: 2.0, 7: 2.0, 8: 1.0}
@@ -22,6 +23,7 @@ _WEIGHTS = {"scene": 0.15, "relate": 1.0, "same": 0.9, "and": 1.0, "either": 1.1
 _EITHER_THING = 0.1  # "the thing that is a cube or a ball" is seldom one object
 _OTHERS = 0.25  # of the samenesses: "anything else of the same size"
 _SAID = 0.25  # of the unions: "red things that are ..."
+_COUNTED_UNIONS = 0.4  # of the sets that are counted: two maps add up if they are of one scale
 
 
 def draw_shape(rng: random.Random, *, steps: int, held_out: bool = False) -> tuple:
@@ -39,7 +41,8 @@ def _question(rng: random.Random, steps: int) -> tuple:
     kind = _choose(rng, _ASKED)
     room = _choose(rng, {size: weight for size, weight in _SIZES.items() if size <= steps})
     if kind in ("count", "exist"):
-        return kind, _set(rng, room, thing=False)
+        union = kind == "count" and rng.random() < _COUNTED_UNIONS
+        return kind, _set(rng, room, thing=False, union=union)
     if kind == "query":
         return kind, rng.choice(ATTRIBUTES), _set(rng, room, thing=True)
     first = rng.randint(1, max(room - 1, 1))
@@ -49,16 +52,20 @@ def _question(rng: random.Random, steps: int) -> tuple:
     return kind, _choose(rng, _COMPARED), *(_set(rng, room, thing=True) for room in rooms)
 
 
-def _set(rng: random.Random, room: int, *, thing: bool, side: bool = False):
+def _set(
+    rng: random.Random, room: int, *, thing: bool, side: bool = False, union: bool = False
+) -> tuple | str:
     """A set of ``room`` steps at most, a ``thing`` if it has to be one object.
 
     As the ``side`` of an intersection it is a relation or a sameness: "red and a cube" is said
-    in one description.
+    in one description. With ``union`` it is one if there is room.
     """
     least = {"scene": 1, "relate": 2, "same": 2, "and": 5, "either": 3}
     open_to = {kind: weight for kind, weight in _WEIGHTS.items() if least[kind] <= room}
     if side:
         open_to = {kind: open_to[kind] for kind in ("relate", "same")}
+    elif union and "either" in open_to:
+        open_to = {"either": 1.0}
     elif thing and "either" in open_to:
         open_to["either"] *= _EITHER_THING
     kind = _choose(rng, open_to)

@@ -13,6 +13,9 @@ choose from), and what they lose under each of several decides which.
   with that module, under each at first and then more and more under the better ones.
 - What is settled but still answered badly stays on trial, and changes if another program is plainly
   better.
+- Where there are questions and expressions, modules learn from questions, and expressions try what
+  has learnt: the cube that is "left of the ball" is nearly always the leftmost, or another one would
+  be left of it, too. So which end such a relation starts from does not show in expressions.
 """
 
 import math
@@ -48,13 +51,15 @@ _CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to
 class LayoutSearch:
     """Chooses programs for questions, and learns from their losses which are good.
 
-    ``most_steps`` is T; before the training step ``begin`` nothing is tried. Each training step
-    calls `choose`, then `record` for what was learnt and for what was tried. What it knows follows
-    from those calls alone; `state` and `load` take it through a checkpoint.
+    ``most_steps`` is T; before the training step ``begin`` nothing is tried. ``teacher`` is the task
+    whose questions teach new modules. Each training step calls `choose`, then `record` for what was
+    learnt and for what was tried. What it knows follows from those calls alone; `state` and `load`
+    take it through a checkpoint.
     """
 
-    def __init__(self, *, most_steps: int, begin: int, seed: int = 0):
+    def __init__(self, *, most_steps: int, begin: int, seed: int = 0, teacher: str = "vqa"):
         self._most_steps, self._begin, self._seed = most_steps, begin, seed
+        self._teacher = teacher
         self._entries: dict[str, Entry] = {}
         self._lessons = Lessons()
         self._familiarity = Familiarity()
@@ -77,7 +82,7 @@ class LayoutSearch:
             entry = self._entry(asked, task)
             entry.seen += 1
             place = entry.settled
-            if place is None:
+            if place is None and task == self._teacher:
                 place = self._lessons.choose(entry, step, rng)
             tried = self._trying(entry) if step >= self._begin else None
             learning.append(None if place is None else entry.programs[place])
@@ -208,7 +213,7 @@ class LayoutSearch:
         if not self._lessons.learnt:
             settled = self.settled().values()
             self._lessons.learnt = {s.module for program in settled for s in program} & LEARNING
-        if self._lessons.new and self._lessons.is_over(entries, step):
+        if self._lessons.new and self._lessons.is_over(self._taught(), step):
             self._lessons.end()
             for entry in entries:
                 entry.waiting, entry.trial = False, {}
@@ -231,14 +236,19 @@ class LayoutSearch:
     def _begin_lesson(self, step: int) -> None:
         """Make the module new that most of the questions that wait can use."""
         seen: Counter[str] = Counter()
-        for entry in self._entries.values():
+        for entry in self._taught():
             if entry.waiting:
                 for module in {m for p in entry.programs for m in self._lessons.unlearnt(p)}:
                     seen[module] += entry.seen
-        total = sum(entry.seen for entry in self._entries.values())
+        total = sum(entry.seen for entry in self._taught())
         for module, count in seen.most_common(1):
             if count >= _WAITING * total:
                 self._lessons.begin(module, step)
+
+    def _taught(self) -> list[Entry]:
+        """The wordings of the task that teaches."""
+        task = f"{self._teacher}: "
+        return [entry for key, entry in self._entries.items() if key.startswith(task)]
 
     def state(self) -> dict[str, Any]:
         """All it knows as plain values, for a checkpoint."""
