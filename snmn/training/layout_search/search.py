@@ -14,8 +14,8 @@ choose from), and what they lose under each of several decides which.
 - What is settled but still answered badly stays on trial, and changes if another program is plainly
   better.
 - Where there are questions and expressions, modules learn from questions, and expressions try what
-  has learnt: the cube that is "left of the ball" is nearly always the leftmost, or another one would
-  be left of it, too. So which end such a relation starts from does not show in expressions.
+  has learnt: the cube that is "left of the ball" is nearly always the leftmost, or another one
+  would be left of it, too. So which end a relation starts from does not show in expressions.
 """
 
 import math
@@ -51,10 +51,10 @@ _CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to
 class LayoutSearch:
     """Chooses programs for questions, and learns from their losses which are good.
 
-    ``most_steps`` is T; before the training step ``begin`` nothing is tried. ``teacher`` is the task
-    whose questions teach new modules. Each training step calls `choose`, then `record` for what was
-    learnt and for what was tried. What it knows follows from those calls alone; `state` and `load`
-    take it through a checkpoint.
+    ``most_steps`` is T; before the training step ``begin`` nothing is tried. ``teacher`` is the
+    task whose questions teach new modules. Each training step calls `choose`, then `record` for
+    what was learnt and for what was tried. What it knows follows from those calls alone; `state`
+    and `load` take it through a checkpoint.
     """
 
     def __init__(self, *, most_steps: int, begin: int, seed: int = 0, teacher: str = "vqa"):
