@@ -18,7 +18,6 @@ choose from), and what they lose under each of several decides which.
   would be left of it, too. So which end a relation starts from does not show in expressions.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -29,23 +28,13 @@ from snmn.training.layout_search.entry import Entry, Score
 from snmn.training.layout_search.familiarity import Familiarity
 from snmn.training.layout_search.lessons import LEARNING, Lessons
 from snmn.training.layout_search.programs import Program, programs
+from snmn.training.layout_search.trials import Trials
 from snmn.training.layout_search.wordings import Wording, wording
 
 _PERIOD = 250  # training steps between reviews
-_LEAST = 8  # questions that a program must have answered before it is settled
-_SURE = 32  # ... and before it takes the place of a settled one
-_HOPELESS = 4  # questions after which one that answers as if blindly is given up
-# Shares of what is lost by answering blindly:
-_PLAINLY = 0.25  # what loses less is settled before all others were tried
-_EXPLAINED = 0.5  # the best of all is settled
-_PROMISING = 0.9  # the best of few is learnt under, and stays on trial
-_BADLY = 0.25  # settled wordings that lose more stay on trial
-_FEW = 8  # programs
 _READY = 0.5  # of questions with fewer phrases have to be explained before one is tried
+_EXPLAINED = 0.5  # of what is lost by answering blindly is the most that they may lose
 _WAITING = 0.04  # of all questions have to wait before a module is new
-_GAIN = 0.1  # the share of its cost that another program has to take away from a settled one
-_PRICE = 0.01  # nats, of each step of a program
-_CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to be answered
 
 
 class LayoutSearch:
@@ -63,8 +52,8 @@ class LayoutSearch:
         self._entries: dict[str, Entry] = {}
         self._lessons = Lessons()
         self._familiarity = Familiarity()
+        self._trials = Trials(self._lessons, self._familiarity)
         self._reviewed = 0
-        self._open = 2  # questions with more phrases are not tried yet
 
     def choose(
         self, questions: Sequence[Sequence[int]], step: int, *, task: str
@@ -84,7 +73,7 @@ class LayoutSearch:
             place = entry.settled
             if place is None and task == self._teacher:
                 place = self._lessons.choose(entry, step, rng)
-            tried = self._trying(entry) if step >= self._begin else None
+            tried = self._trials.next(entry) if step >= self._begin else None
             learning.append(None if place is None else entry.programs[place])
             trying.append(None if tried is None else entry.programs[tried])
         return learning, trying
@@ -114,7 +103,7 @@ class LayoutSearch:
                 place = entry.programs.index(program)
                 scores.setdefault(place, Score()).add(loss)
                 if tried:
-                    self._judge(entry)
+                    self._trials.judge(entry)
                 else:
                     self._lessons.record(entry, place, loss)
 
@@ -135,77 +124,6 @@ class LayoutSearch:
             self._entries[key] = Entry(found, settled=0 if len(found) == 1 else None)
         return self._entries[key]
 
-    def _trying(self, entry: Entry) -> int | None:
-        """The program to try next: one that may be the best, what is familiar first."""
-        blind = entry.blind
-        if len(entry.programs) < 2 or blind is None or entry.phrases > self._open:
-            return None
-        if entry.settled is not None and (
-            entry.settled not in entry.training or entry.loses_less(_BADLY)
-        ):
-            return None
-        places = [p for p in self._hopeful(entry) if entry.tried(p) < _enough(entry)]
-        return max(places, key=lambda p: (self._familiarity(entry.programs[p]), -p), default=None)
-
-    def _hopeful(self, entry: Entry) -> list[int]:
-        """Programs of modules that have learnt, but for those that have shown to be worse."""
-        places = [
-            p for p, program in enumerate(entry.programs) if not self._lessons.unlearnt(program)
-        ]
-        known = [p for p in places if entry.tried(p) >= _HOPELESS]
-        least = min((self._cost(entry, p) + entry.trial[p].error for p in known), default=math.inf)
-        return [
-            place
-            for place in places
-            if entry.tried(place) < _HOPELESS
-            or (
-                self._cost(entry, place) - entry.trial[place].error <= least
-                and entry.trial[place].mean - entry.trial[place].error <= entry.blind
-            )
-        ]
-
-    def _judge(self, entry: Entry) -> None:
-        """Settle a wording, change what it settled on, or let it wait."""
-        blind = entry.blind
-        if blind is None:
-            return
-        hopeful = self._hopeful(entry)
-        tried = [place for place in hopeful if entry.tried(place) >= _enough(entry)]
-        best = min(tried, key=lambda p: self._cost(entry, p), default=None)
-        all_tried = len(tried) == len(hopeful)
-        if entry.settled is None:
-            if best is not None:
-                loss = entry.trial[best].mean
-                enough = _PROMISING if len(entry.programs) <= _FEW else _EXPLAINED
-                if loss < _PLAINLY * blind or (all_tried and loss < enough * blind):
-                    entry.settled, entry.trial, entry.waiting = best, {}, False
-            if all_tried and entry.settled is None:
-                self._give_up(entry)
-        elif all_tried and best is not None and entry.tried(entry.settled) >= _HOPELESS:
-            now, then = self._cost(entry, entry.settled), self._cost(entry, best)
-            error = entry.trial[entry.settled].error + entry.trial[best].error
-            if now - then > max(_GAIN * now, error):
-                entry.settled, entry.training = best, {}
-            entry.trial = {}
-
-    def _give_up(self, entry: Entry) -> None:
-        """No program that has learnt explains a wording: it waits for a module that is new to all.
-
-        If none can come, it learns under the best there is.
-        """
-        entry.waiting = any(self._lessons.unlearnt(program) for program in entry.programs)
-        if not entry.waiting and entry.trial:
-            entry.settled, entry.trial = min(entry.trial, key=lambda p: self._cost(entry, p)), {}
-
-    def _cost(self, entry: Entry, place: int) -> float:
-        """What a program loses, with a price on its steps and on what is unfamiliar about them.
-
-        The more questions it has to answer, the less that counts.
-        """
-        score = entry.trial[place]
-        unfamiliar = -self._familiarity(entry.programs[place]) / _enough(entry)
-        return score.mean + _PRICE * len(entry.programs[place]) + _CAUTION * unfamiliar
-
     def _review(self, step: int) -> None:
         """See which module is new, and how long the sentences are that can be tried."""
         self._reviewed = step
@@ -218,11 +136,11 @@ class LayoutSearch:
             for entry in entries:
                 entry.waiting, entry.trial = False, {}
         for entry in entries:
-            self._judge(entry)
+            self._trials.judge(entry)
         self._familiarity.learn(
             (entry.program, entry.answers.total()) for entry in entries if entry.program
         )
-        self._open = _opened(entries)
+        self._trials.open = _opened(entries)
         if self._lessons.new is None:
             self._begin_lesson(step)
         for entry in entries:
@@ -256,7 +174,7 @@ class LayoutSearch:
             "lessons": self._lessons.state(),
             "familiarity": self._familiarity.state(),
             "reviewed": self._reviewed,
-            "open": self._open,
+            "open": self._trials.open,
             "entries": {text: entry.state() for text, entry in self._entries.items()},
         }
 
@@ -265,16 +183,11 @@ class LayoutSearch:
         try:
             self._lessons.load(state["lessons"])
             self._familiarity.load(state["familiarity"])
-            self._reviewed, self._open = state["reviewed"], state["open"]
+            self._reviewed, self._trials.open = state["reviewed"], state["open"]
             entries = state["entries"].items()
             self._entries = {text: Entry.load(entry) for text, entry in entries}
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             raise ValueError("no state of a search for layouts") from None
-
-
-def _enough(entry: Entry) -> int:
-    """How many questions a program must have answered to be judged."""
-    return _LEAST if entry.settled is None else _SURE
 
 
 def _opened(entries: Iterable[Entry]) -> int:
