@@ -23,6 +23,7 @@ from torch import Tensor
 from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
 from snmn.checkpoints.bundled import bundled_path, read_card
 from snmn.checkpoints.checkpoint import load_model
+from snmn.checkpoints.model_folder import folder_backbone
 from snmn.common.answer_kinds import is_question
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.commands import run
@@ -95,9 +96,10 @@ class Result:
 class Predictor:
     """A model and the backbone whose features it was trained on.
 
-    ``backbone`` names the features, where neither a card beside the checkpoint nor their shape
-    does. ``modules`` are the classes of modules beside the nine, see `snmn.load_model`. Raises
-    CheckpointError, or BackboneError, also for features that do not fit.
+    ``checkpoint`` is a file, or a folder that `snmn.export` made. ``backbone`` names the features,
+    where neither that folder, a card beside the file, nor their shape does. ``modules`` are the
+    classes of modules beside the nine, see `snmn.load_model`. Raises CheckpointError, or
+    BackboneError, also for features that do not fit.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class Predictor:
         modules: Mapping[str, type[NeuralModule]] | None = None,
     ):
         self.model = load_model(checkpoint, modules=modules)
-        card = {"features": backbone} if backbone else read_card(Path(checkpoint))
+        card = {"features": backbone} if backbone else _card(Path(checkpoint))
         self.backbone = build_backbone(find_backbone(card, self.model))
         self.marker = Marker(self.model, self.backbone.attributes)
 
@@ -166,6 +168,14 @@ class Predictor:
         else:
             marks = self.marker.marks_of_one(steps, output, encoded, features, image.size)
         return Result(image, question, answers, None if box is None else box.tolist(), steps, marks)
+
+
+def _card(checkpoint: Path) -> dict:
+    """What is said of a model, in a card beside its file or in its folder."""
+    if not checkpoint.is_dir():
+        return read_card(checkpoint)
+    named = folder_backbone(checkpoint)
+    return {"features": named} if named else {}
 
 
 def find_backbone(card: dict, model: SNMN) -> str:
@@ -232,9 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("question", help="a question, or an expression that denotes an object")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--model", default="vqa_gt_layout", help="name of a bundled model")
-    which.add_argument(
-        "--checkpoint", type=home_path, metavar="FILE", help="a checkpoint of your own"
-    )
+    which.add_argument("--checkpoint", type=home_path, metavar="FILE", help="a model of your own")
     parser.add_argument(
         "--figure", type=home_path, metavar="FILE", help="write a picture of the steps"
     )

@@ -30,6 +30,7 @@ from snmn.checkpoints.checks import (
     naming,
 )
 from snmn.checkpoints.earlier_files import describe_earlier
+from snmn.checkpoints.model_folder import read_folder
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
 from snmn.network.model import SNMN, build_model
 from snmn.network.model_arguments import default_arguments
@@ -63,9 +64,13 @@ def code_version() -> str:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read and check a checkpoint. Raises `CheckpointError`, which names the file."""
+    """Read and check a checkpoint, or the folder of a model that `snmn.export` made of one.
+
+    Raises `CheckpointError`, which names the file.
+    """
     try:
-        checkpoint = read_torch_file(path)
+        folder = Path(path).is_dir()
+        checkpoint = read_folder(Path(path)) if folder else read_torch_file(path)
     except (FileNotFoundError, TorchFileError) as error:
         _refuse_earlier(path)
         if isinstance(error, FileNotFoundError):

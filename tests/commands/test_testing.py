@@ -24,6 +24,7 @@ from server.settings import Settings
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.errors import UserError
 from snmn.evaluation.scores import family
+from snmn.export import export, export_folder
 from snmn.storage.rgb import ImageError
 from snmn.storage.typed_settings import ConfigError
 from snmn.training.logs.quiet import quiet_lightning
@@ -77,6 +78,27 @@ def read_csv(path):
 def tested(experiment):
     """The folder of one test with everything that test.py offers."""
     return run_test(experiment, "--explain", "--figures", 3, "TEST.BATCH_SIZE", 10) / "val"
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_model_is_tested_like_its_checkpoint(experiment):
+    checkpoint = experiment / "runs" / "tiny" / "last.ckpt"
+    export(checkpoint, experiment / "small.ckpt")
+    export_folder(checkpoint, experiment / "hub")
+    for name in ("small.ckpt", "hub"):
+        out = experiment / "of" / name
+        config = str(experiment / "tiny.yaml")
+        test_command.main([config, str(experiment / name), "--out", str(out)])
+    first, second = (
+        read_csv(experiment / "of" / name / "tiny" / "val" / "predictions.csv")
+        for name in ("small.ckpt", "hub")
+    )
+    assert len(first) == 30 and first == second
+    config = json.loads((experiment / "hub" / "config.json").read_text())
+    config["features"]["preprocess"] = "another"
+    (experiment / "hub" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="trained on features with preprocess another"):
+        test_command.main([str(experiment / "tiny.yaml"), str(experiment / "hub")])
 
 
 class TestTotals:

@@ -123,7 +123,7 @@ def declared(name: str) -> dict[str, Requirement]:
 # how that is used, and what only a message asks for.
 CALLED = {"PIL": "pillow", "yaml": "pyyaml"}
 BROUGHT = {"lightning_fabric", "pydantic", "starlette", "anyio"}
-ON_REQUEST = {"hdf5plugin", "tensorflow"}
+ON_REQUEST = {"hdf5plugin", "safetensors", "tensorflow"}
 
 
 def test_what_is_imported_is_declared():
