@@ -1,16 +1,20 @@
-"""Test the bundled models and write what comes out into the tables of docs/results.md.
+"""Test the bundled models and write what comes out into docs/results.md, and their cards' scores
+into README.md.
 
-    python -m benchmarks.results
-    python -m benchmarks.results --batches 2 --results results/quick --out results/quick.md
+    python -m benchmarks.results --genuine data/real
+    python -m benchmarks.results --no-tests
+    python -m benchmarks.results --cards
     python -m benchmarks.results --restarts runs/mini_vqa_scratch/restarts.json
     python -m benchmarks.results --cogent results/mini_cogent/val/summary.json \
         results/mini_cogent_b/val/summary.json
 
-Each model NAME.ckpt is tested by test.py, with configs/mini_NAME.yaml, on the rendered validation
-and test sets and, if it answers questions, on the genuine images. A result that is there is kept
-as long as checkpoint, configuration, data and command are the same. Of the file --out only what
-stands between the comments <!-- table: SECTION --> and <!-- end of SECTION --> is replaced; the
-sections are overview and models, seeds with --restarts, cogent with --cogent.
+Each model NAME.ckpt is tested by test.py --explain, with configs/mini_NAME.yaml, on the rendered
+test set and, if it answers questions, on the genuine images. A result that is there is kept as long
+as checkpoint, configuration, data and command are the same; with --no-tests whatever is there is
+taken as it is, and what is not there left out. With --cards only README's table of models is made.
+Of a page only what stands between the comments <!-- table: SECTION --> and <!-- end of SECTION -->
+is replaced; the sections are scores, shown and training, seeds with --restarts; cogent, with
+--cogent, lies in docs/generalisation.md.
 """
 
 import argparse
@@ -20,12 +24,21 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.results_tables import Model, cogent_table, model_tables, overview, seeds_table
+from benchmarks.readme_table import readme_table
+from benchmarks.results_tables import (
+    Model,
+    code,
+    cogent_table,
+    scores,
+    seeds_table,
+    shown,
+    training,
+)
 from config import load_config, to_dict
 from snmn.checkpoints.bundled import read_card
 from snmn.common.commands import run
@@ -98,15 +111,15 @@ def build_trials(checkpoint: Path, given: argparse.Namespace) -> list[Trial]:
     except ConfigError as error:
         raise ResultsError(f"{checkpoint}: {error}") from None
     tasks = [task for task in ("vqa", "loc") if config["MODEL"][f"BUILD_{task.upper()}"]]
-    wanted = [(task, name, given.data) for task in tasks for name in ("val", "test")]
+    wanted = [(task, "test", given.data) for task in tasks]
     if given.genuine and "vqa" in tasks:
         wanted.append(("vqa", "genuine", given.genuine))
     trials = []
     for task, name, folder in wanted:
-        split = "val" if name == "genuine" else name
+        split = "val" if name == "genuine" else "test"
         out = given.results / checkpoint.stem / ("genuine" if name == "genuine" else "rendered")
-        arguments = [str(config_file), str(checkpoint), "--split", split, "--explain"]
-        arguments += ["--out", str(out)]
+        arguments = [str(config_file), str(checkpoint), "--split", split]
+        arguments += ["--explain", "--without-deletions", "--out", str(out)]
         if given.batches:
             arguments += ["--batches", str(given.batches)]
         if len(tasks) > 1:
@@ -122,12 +135,14 @@ def build_trials(checkpoint: Path, given: argparse.Namespace) -> list[Trial]:
             if Path(_setting(config, key)) != path:
                 arguments += [key, str(path)]
         full_split = f"loc_{split}" if task == "loc" else split
-        stamp = {
-            "arguments": arguments,
-            "checkpoint": sha256(checkpoint),
-            "configuration": hashlib.sha256(json.dumps(config).encode()).hexdigest(),
-            "imdb": sha256(folder / "imdb" / f"imdb_{full_split}.h5"),
-        }
+        stamp = {}
+        if not given.no_tests:
+            stamp = {
+                "arguments": arguments,
+                "checkpoint": sha256(checkpoint),
+                "configuration": hashlib.sha256(json.dumps(config).encode()).hexdigest(),
+                "imdb": sha256(folder / "imdb" / f"imdb_{full_split}.h5"),
+            }
         record = given.results / checkpoint.stem / f"{task}-{name}.json"
         summary = out / config_file.stem / full_split / "summary.json"
         trials.append(Trial(f"{task} {name}", arguments, summary, record, stamp))
@@ -191,7 +206,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--data", type=Path, default=Path("data/mini"), help="rendered: clevr, clevr_loc, imdb, ..")
     add("--genuine", type=Path, help="genuine: images, scenes, questions, imdb, features")
     add("--results", type=Path, default=Path("results/bundled"), help="where test.py writes")
-    add("--out", type=Path, default=Path("docs/results.md"), help="file with the tables")
+    add("--out", type=Path, default=Path("docs/results.md"), help="page with the tables")
+    add("--readme", type=Path, default=Path("README.md"), help="page with the table of models")
+    add("--generalisation", type=Path, default=Path("docs/generalisation.md"), help="of --cogent")
+    add("--cards", action="store_true", help="only the table of models, from their cards")
+    add("--no-tests", action="store_true", help="take the results there are, and test nothing")
     add("--restarts", type=Path, nargs="+", default=[], help="restarts.json files")
     add("--cogent", type=Path, nargs="+", default=[], help="summary.json files, of A then of B")
     add("--batches", type=count, metavar="N", help="a quick look: N batches of each test")
@@ -205,28 +224,46 @@ def main(arguments: list[str] | None = None) -> None:
     checkpoints = visible_files(given.models, "*.ckpt")
     if not checkpoints:
         raise ResultsError(f"no checkpoint in {given.models}")
-    sections = {}
+    pages: dict[Path, dict[str, str]] = {given.readme: {"models": readme_table(checkpoints)}}
+    filled(given.readme, pages[given.readme])
+    if not given.cards:
+        pages |= results_pages(given, checkpoints, arguments or sys.argv[1:])
+    for path, sections in pages.items():
+        text = filled(path, sections)
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+        print(f"tables: {path}")
+
+
+def results_pages(
+    given: argparse.Namespace, checkpoints: Sequence[Path], command: Sequence[str]
+) -> dict[Path, dict[str, str]]:
+    """The sections of each page, after the tests that they are made from."""
+    pages: dict[Path, dict[str, str]] = {given.out: {"scores": "", "shown": "", "training": ""}}
     if given.restarts:
-        sections["seeds"] = seeds_table({path: read_json(path) for path in given.restarts})
+        found = {path: read_json(path) for path in given.restarts}
+        pages[given.out]["seeds"] = seeds_table(found)
     if given.cogent:
-        sections["cogent"] = cogent_table([read_json(path) for path in given.cogent])
+        found = [read_json(path) for path in given.cogent]
+        pages[given.generalisation] = {"cogent": cogent_table(found)}
     trials = {path: build_trials(path, given) for path in checkpoints}
-    filled(given.out, {"overview": "", "models": ""} | sections)  # An error now, not after hours.
-    run_trials([trial for each in trials.values() for trial in each], given.jobs)
-    models = [
-        Model(
-            name=path.stem,
-            card=read_card(path),
-            summaries={trial.about: read_json(trial.summary) for trial in each},
-        )
-        for path, each in trials.items()
-    ]
-    own = shlex.join(["python", "-m", "benchmarks.results", *(arguments or sys.argv[1:])])
-    sections |= {"overview": overview(models, own), "models": model_tables(models)}
-    text = filled(given.out, sections)
-    with replacing(given.out) as partial:
-        partial.write_text(text, encoding="utf-8")
-    print(f"tables: {given.out}")
+    for path, sections in pages.items():
+        filled(path, sections)  # An error now, not after hours.
+    if not given.no_tests:
+        run_trials([trial for each in trials.values() for trial in each], given.jobs)
+    models = []
+    for path, each in trials.items():
+        there = [trial for trial in each if trial.summary.is_file() or not given.no_tests]
+        summaries = {trial.about: read_json(trial.summary) for trial in there}
+        models.append(Model(path.stem, read_card(path), summaries))
+    own = code([shlex.join(["python", "-m", "benchmarks.results", *command])])
+    sizes = {path.stem: path.stat().st_size for path in checkpoints}
+    pages[given.out] |= {
+        "scores": f"{scores(models)}\n\n{own}",
+        "shown": shown(models),
+        "training": training(models, sizes),
+    }
+    return pages
 
 
 if __name__ == "__main__":

@@ -1,20 +1,21 @@
 """The tables of docs/results.md, in Markdown, from what test.py and train.py --restarts wrote."""
 
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SETS = {"val": "rendered validation", "test": "rendered test", "genuine": "genuine images"}
-UNITS = {"vqa": ("question", "accuracy"), "loc": ("expression", "precision@1")}
+from benchmarks.published import CLEVR, CLEVR_REF, DIFFERENCE
 
-# Percent on full CLEVR and CLEVR-Ref with ImageNet features: the original, the PyTorch adaptation.
-PUBLISHED = {
-    "vqa_scratch": ("93.0", "89.5"),
-    "vqa_gt_layout": ("96.6", "96.1"),
-    "loc_scratch": ("93.4", "88.7"),
-    "loc_gt_layout": ("96.0", "93.2"),
-    "joint_scratch": ("93.9 + 95.4", "90.4 + 81.4"),
-    "joint_gt_layout": ("96.5 + 96.2", "95.9 + 95.7"),
+SETS = {"test": "rendered test", "genuine": "genuine images"}
+UNITS = {"vqa": ("question", "accuracy"), "loc": ("expression", "precision@1")}
+# The field's five families, in its order, by test.py's names.
+FAMILIES = {
+    "count": "count",
+    "compare number": "compare numbers",
+    "exist": "exist",
+    "query attribute": "query",
+    "compare attribute": "compare attributes",
 }
 
 
@@ -30,6 +31,11 @@ class Model:
         """A task's summaries by set, in the order of `SETS`."""
         found = {name: self.summaries.get(f"{task} {name}") for name in SETS}
         return {name: summary for name, summary in found.items() if summary}
+
+    @property
+    def layouts(self) -> str:
+        """Where its layouts are from."""
+        return "found by itself" if self.name.endswith("_scratch") else "from experts"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -48,38 +54,153 @@ def interval(entry: dict | None) -> str:
     return f"{entry['share']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" if entry else ""
 
 
-def overview(models: Sequence[Model], command: str) -> str:
-    """All models in one table, with the published numbers beside."""
-    columns = [("vqa", "val"), ("vqa", "test"), ("vqa", "genuine"), ("loc", "val"), ("loc", "test")]
-    columns = [pair for pair in columns if any(" ".join(pair) in m.summaries for m in models)]
-    head = ["model", "iterations"]
-    head += [f"{'answers' if task == 'vqa' else 'boxes'}, {SETS[name]}" for task, name in columns]
-    head += [f"{who}, full CLEVR, ImageNet features" for who in ("original", "adaptation")]
+def percent(entry: dict | None) -> str:
+    """A share in per cent, for tables with published ones."""
+    return f"{100 * entry['share']:.1f}" if entry else ""
+
+
+def percent_interval(entry: dict | None) -> str:
+    """A share in per cent with its confidence interval."""
+    if not entry:
+        return ""
+    return f"{percent(entry)} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
+
+
+def scores(models: Sequence[Model]) -> str:
+    """All models by the five families of questions and by types of expressions."""
+    return "\n\n".join([_questions(models), _expressions(models), DIFFERENCE])
+
+
+def _questions(models: Sequence[Model]) -> str:
+    rows = []
+    for model, name, found in _tested(models, "vqa"):
+        row = [f"`{model.name}`", model.layouts, SETS[name], percent_interval(found["accuracy"])]
+        rows.append(row + [percent(found["by_family"].get(family)) for family in FAMILIES])
+    rows += [_published(entry, 1 + len(FAMILIES)) for entry in CLEVR]
+    return table(["questions", "layouts", "asked", "all", *FAMILIES.values()], rows)
+
+
+def _expressions(models: Sequence[Model]) -> str:
+    tested = _tested(models, "loc")
+    kinds = sorted({kind for *_, found in tested for kind in found["by_type"]})
+    rows = []
+    for model, name, found in tested:
+        row = [f"`{model.name}`", model.layouts, SETS[name], percent_interval(found["accuracy"])]
+        rows.append(row + [percent(found["by_type"].get(kind)) for kind in kinds])
+    rows += [_published(entry, 1 + len(kinds)) for entry in CLEVR_REF]
+    names = [kind.removeprefix("ref_").replace("_", " ") for kind in kinds]
+    return table(["expressions", "layouts", "asked", "all", *names], rows)
+
+
+def _tested(models: Sequence[Model], task: str) -> list[tuple[Model, str, dict]]:
+    """Every model with every set that it was tested on."""
+    found = [(model, name, one) for model in models for name, one in model.of(task).items()]
+    return [entry for entry in found if entry[2].get("accuracy")]
+
+
+def _published(entry: Sequence[str], columns: int) -> list[str]:
+    """A row of published numbers, in italics."""
+    name, layouts, numbers, source = entry
+    cells = (name, layouts, source, *numbers.split())
+    cells = [f"*{cell}*" if cell else "" for cell in cells]
+    return cells + [""] * (3 + columns - len(cells))
+
+
+def shown(models: Sequence[Model]) -> str:
+    """Whether models do what their layouts show, and where they look."""
+    layouts, modules = [], {}
+    explained = []
+    for task in UNITS:
+        for model, name, found in _tested(models, task):
+            if "explanation" not in found:
+                continue
+            about = [f"`{model.name}`", f"{UNITS[task][0]}s, {SETS[name]}"]
+            layouts.append(about + _layout_cells(found))
+            tallies = dict(found["explanation"]["modules"])
+            tallies["last maps"] = found["explanation"]["last_maps"]
+            modules |= dict.fromkeys(tallies)
+            explained.append((about, tallies))
+    if not explained:
+        return "No model has been tested with `--explain`."
+    head = ["model", "asked", "right", "... with the layout made discrete"]
+    head += ["effective number of layouts", "commonest layout's share", "steps; the expert's"]
+    head += ["whole layout as the expert's", "Find on an object that the expert finds"]
+    head += ["program gives the model's answer", "... the right answer"]
+    modules = [name for name in modules if name != "last maps"] + ["last maps"]
+    names = [name.removeprefix("_") for name in modules]
+    parts = [table(head, layouts)]
+    for title, cell in (
+        ("Peak of the attention on an object that it should be on; of a random object", _pointing),
+        ("Objects attended to: precision; recall", _precision_recall),
+    ):
+        rows = [about + [cell(tallies.get(name, {})) for name in modules]
+                for about, tallies in explained]  # fmt: skip
+        parts += [f"{title}:", table(["model", "asked", *names], rows)]
+    return "\n\n".join(parts)
+
+
+def _layout_cells(summary: dict) -> list[str]:
+    explanation = summary["explanation"]
+    discrete, program = explanation["discrete_layout"], explanation["discrete_program"]
+    steps = f"{discrete['mean_length']:.2f}; {discrete['expert_mean_length']:.2f}"
+    find = explanation["modules"].get("_Find", {}).get("pointing")
+    cells = [interval(discrete.get("mixture_right")), interval(discrete.get("right"))]
+    cells += [f"{discrete['effective_number']:.1f}", f"{discrete['commonest']['share']:.2f}", steps]
+    cells.append(_share(explanation["layout_as_the_experts"]))
+    return cells + [_share(part) for part in (find, program["as_model"], program.get("right"))]
+
+
+def _share(entry: dict | None) -> str:
+    return f"{entry['share']:.3f}" if entry else ""
+
+
+def _pointing(tally: Mapping) -> str:
+    if "pointing" not in tally:
+        return ""
+    return f"{tally['pointing']['share']:.3f}; {tally['by_chance']:.2f}"
+
+
+def _precision_recall(tally: Mapping) -> str:
+    """Where nothing was attended to, or nothing was there to attend to, one is not defined."""
+    found = [tally.get(key) for key in ("precision", "recall")]
+    if found == [None, None]:
+        return ""
+    return "; ".join("-" if number is None else f"{number:.3f}" for number in found)
+
+
+def training(models: Sequence[Model], sizes: Mapping[str, int]) -> str:
+    """How each model was trained, from its card; ``sizes`` of the checkpoints in bytes, by name."""
     rows = []
     for model in models:
-        steps = model.card.get("steps", "")
-        row = [f"`{model.name}`", f"{steps:,}" if isinstance(steps, int) else steps]
-        for pair in columns:
-            row.append(interval(model.summaries.get(" ".join(pair), {}).get("accuracy")))
-        rows.append(
-            row + [f"*{cell}*" if cell else "" for cell in PUBLISHED.get(model.name, ("", ""))]
-        )
-    return f"{table(head, rows)}\n\n{code([command])}"
+        seeds, steps, minutes = trained_by(model.card)
+        size = f"{sizes[model.name] / 2**20:.1f} MiB" if model.name in sizes else ""
+        rows.append([f"`{model.name}`", seeds, steps, minutes, size])
+    found = {m.name: list(m.card["seeds"].values()) for m in models if m.card.get("seeds")}
+    text = table(["model", "seed of each stage", "steps", "minutes", "size"], rows)
+    if found:
+        several = [
+            [f"`{name}`", len(all), f"{statistics.mean(all):.3f}", f"{_spread(all):.3f}",
+             f"{min(all):.3f} to {max(all):.3f}"]
+            for name, all in found.items()
+        ]  # fmt: skip
+        head = ["model", "seeds", "best validation score, mean", "spread", "range"]
+        text += f"\n\n{table(head, several)}"
+    return text
 
 
-def model_tables(models: Sequence[Model]) -> str:
-    """A section for each model: how it was trained, scores by type, explanation, commands."""
-    parts = []
-    for model in models:
-        parts += [f"### {model.name}", f"Trained by, seed {model.card.get('seed', 'unknown')}:"]
-        parts.append(code([model.card.get("command", "")]))
-        parts.append("Tested by:")
-        parts.append(code([summary["command"] for summary in model.summaries.values()]))
-        for task in UNITS:
-            if summaries := model.of(task):
-                parts.append(type_table(task, summaries))
-                parts.append(explanation_table(summaries))
-    return "\n\n".join(part for part in parts if part)
+def _spread(numbers: Sequence[float]) -> float:
+    return statistics.stdev(numbers) if len(numbers) > 1 else 0.0
+
+
+def trained_by(card: Mapping) -> tuple[str, str, str]:
+    """Seeds, steps and minutes of a card's stages; empty where it does not say."""
+    if stages := card.get("stages"):
+        minutes = [stage.get("minutes") for stage in stages]
+        total = "" if None in minutes else f"{sum(minutes):,.0f}"
+        seeds = ", ".join(str(stage["seed"]) for stage in stages)
+        return seeds, " + ".join(f"{stage['steps']:,}" for stage in stages), total
+    steps = card.get("steps", "")
+    return str(card.get("seed", "")), f"{steps:,}" if isinstance(steps, int) else steps, ""
 
 
 def type_table(task: str, summaries: Mapping[str, dict]) -> str:
@@ -108,41 +229,6 @@ def type_table(task: str, summaries: Mapping[str, dict]) -> str:
 
 def _constant(entry: dict | None) -> str:
     return f"{entry['constant'] / entry['total']:.3f}" if entry else ""
-
-
-def explanation_table(summaries: Mapping[str, dict]) -> str:
-    """What --explain measured, a column for each set; empty without any."""
-    found = {name: s["explanation"] for name, s in summaries.items() if "explanation" in s}
-    if not found:
-        return ""
-    rows = []
-
-    def add(name: str, cell: Callable[[dict], str]) -> None:
-        cells = [cell(explained) for explained in found.values()]
-        if any(cells):
-            rows.append([name, *cells])
-
-    def pointing(tally: dict) -> str:
-        if "pointing" not in tally:
-            return ""
-        return f"{interval(tally['pointing'])}; {tally['by_chance']:.2f}"
-
-    for module in dict.fromkeys(m for explained in found.values() for m in explained["modules"]):
-        name = f"peak of {module.removeprefix('_')} on an object of the expert's; by chance"
-        add(name, lambda e, module=module: pointing(e["modules"].get(module, {})))
-    name = "peak of the last maps on an object that the answer is about; by chance"
-    add(name, lambda e: pointing(e["last_maps"]))
-    for key, name in (
-        ("answers", "layout and attended words, run as a program, give an answer"),
-        ("as_model", "... the model's answer"),
-        ("right", "... the right answer"),
-    ):
-        add(name, lambda e, key=key: interval(e["discrete_program"].get(key)))
-    changes = (e["deletion"]["answer_changed"] for e in found.values())
-    for what in dict.fromkeys(what for each in changes for what in each):
-        name = f"answer changes without the features under {what}"
-        add(name, lambda e, w=what: interval(e["deletion"]["answer_changed"].get(w)))
-    return table(["explanation", *(SETS.get(name, name) for name in found)], rows)
 
 
 def seeds_table(found: Mapping[Path, dict]) -> str:

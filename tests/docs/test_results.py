@@ -14,8 +14,11 @@ import train
 from benchmarks import results
 from benchmarks.curves import CurvesError, names, read_curves
 from benchmarks.curves import main as draw
-from benchmarks.results_tables import cogent_table, seeds_table
+from benchmarks.readme_table import readme_table
+from benchmarks.results_tables import cogent_table, seeds_table, trained_by
 from config import load_config, to_dict
+from snmn.checkpoints.bundled import BUNDLED
+from snmn.common.paths import visible_files
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
 
@@ -30,14 +33,30 @@ def entry(correct, total=10, **more):
     return {"share": share, "low": share - 0.1, "high": share + 0.1, "total": total} | more
 
 
-def summary(command, correct):
-    """What test.py writes of ten questions, without an explanation."""
+def tally(correct):
+    found = {"pointing": entry(correct), "by_chance": 0.25, "precision": 0.75, "recall": 0.875}
+    return {"steps": 10, "steps_with_nothing_to_select": 0} | found
+
+
+def summary(command, correct, kinds, families):
+    """What test.py --explain writes of ten questions."""
+    discrete = {"right": entry(correct - 1), "mixture_right": entry(correct)}
+    discrete |= {"effective_number": 12.5, "mean_length": 4.5, "expert_mean_length": 4.75}
+    explanation = {
+        "layout_as_the_experts": entry(9),
+        "modules": {"_Find": tally(7), "_And": {"steps": 0, "steps_with_nothing_to_select": 1}},
+        "last_maps": tally(6),
+        "discrete_program": {"answers": entry(10), "as_model": entry(8), "right": entry(9)},
+        "discrete_layout": discrete | {"commonest": entry(3, layout="_Find _DescribeOne")},
+    }
     return {
         "command": command,
         "with_known_truth": 10,
         "accuracy": entry(correct, constant=4),
-        "by_type": {"count": entry(correct, constant=4)},
+        "by_family": {name: entry(correct) for name in families},
+        "by_type": {kind: entry(correct, constant=4) for kind in kinds},
         "calibration": {"ece": 0.125},
+        "explanation": explanation,
     }
 
 
@@ -48,7 +67,7 @@ def without_tables(page):
 
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
-    """A folder of models with a joint one, data for it, and calls of test.py that are written down.
+    """A folder of models with a joint one, data for it, pages, and calls of test.py, written down.
 
     What is called in test.py's place says of questions that 5, of expressions that 8 are right.
     """
@@ -60,10 +79,14 @@ def bundle(tmp_path, monkeypatch):
     models = tmp_path / "models"
     models.mkdir()
     (models / "joint_scratch.ckpt").write_text("weights")
-    card = {"features": "cellnet", "steps": 4000, "seed": 3, "command": "python train.py here"}
+    stages = [{"seed": 3, "steps": 4000, "minutes": 61.5}, {"seed": 4, "steps": 500, "minutes": 9}]
+    card = {"features": "cellnet", "stages": stages, "seeds": {"3": 0.5, "5": 0.25}}
+    card["accuracy"] = {"rendered test, 10 questions": entry(5), "genuine images, 10": entry(4)}
+    card["discrete"] = {"rendered test, 10 questions": {"right": entry(2)}}
     (models / "joint_scratch.json").write_text(json.dumps(card))
-    out = tmp_path / "results.md"
-    out.write_text(without_tables((ROOT / "docs" / "results.md").read_text()))
+    for page in ("docs/results.md", "docs/generalisation.md", "README.md"):
+        text = without_tables((ROOT / page).read_text())
+        (tmp_path / Path(page).name).write_text(text)
     called = []
 
     def run(command, **_):
@@ -74,25 +97,27 @@ def bundle(tmp_path, monkeypatch):
         split = command[command.index("--split") + 1]
         folder /= f"loc_{split}" if task == "loc" else split
         folder.mkdir(parents=True, exist_ok=True)
-        content = summary(f"python {given}", 8 if task == "loc" else 5)
+        parts = (8, ["ref_and"], []) if task == "loc" else (5, ["count"], ["count", "exist"])
+        content = summary(f"python {given}", *parts)
         (folder / "summary.json").write_text(json.dumps(content))
         return results.subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(results.subprocess, "run", run)
     arguments = ["--models", models, "--configs", ROOT / "configs", "--data", tmp_path / "data"]
-    arguments += ["--genuine", tmp_path / "real", "--results", tmp_path / "made", "--out", out]
+    arguments += ["--genuine", tmp_path / "real", "--results", tmp_path / "made"]
+    for option in ("out", "readme", "generalisation"):
+        name = {"out": "results", "readme": "README"}.get(option, option)
+        arguments += [f"--{option}", tmp_path / f"{name}.md"]
     return called, [str(argument) for argument in arguments], tmp_path
 
 
 def test_each_model_is_tested_once_on_all_that_it_can_be(bundle):
     called, arguments, root = bundle
-    before = (root / "results.md").read_text()
+    pages = {path: path.read_text() for path in root.glob("*.md")}
     results.main(arguments)
-    assert len(called) == 5
+    assert len(called) == 3 and all("--explain --without-deletions" in call for call in called)
     assert sorted(("genuine" in c, "DATASET loc" in c, "--split test" in c) for c in called) == [
-        (False, False, False),
         (False, False, True),
-        (False, True, False),
         (False, True, True),
         (True, False, False),
     ]
@@ -100,21 +125,88 @@ def test_each_model_is_tested_once_on_all_that_it_can_be(bundle):
     for setting in (f"IMDB_FILE {root}/real/imdb/imdb_%s.h5", f"TEST.DATA_DIR {root}/real"):
         assert setting in genuine
     text = (root / "results.md").read_text()
-    assert "| `joint_scratch` | 4,000 | 0.500 (0.400 to 0.600) |" in text
-    assert "0.800 (0.700 to 0.900) | *93.9 + 95.4* | *90.4 + 81.4* |" in text
-    assert "original, full CLEVR, ImageNet features" in text
-    for call in called:
-        assert f"    python {call}" in text
-    assert without_tables(text) == before
+    for path, before in pages.items():
+        assert without_tables(path.read_text()) == without_tables(before)
     # Nothing is due any more; another checkpoint or other data make what hangs on them due.
     results.main(arguments)
-    assert len(called) == 5 and (root / "results.md").read_text() == text
+    assert len(called) == 3 and (root / "results.md").read_text() == text
     (root / "real" / "imdb" / "imdb_val.h5").write_text("other questions")
     results.main(arguments)
-    assert len(called) == 6 and "genuine" in called[-1]
+    assert len(called) == 4 and "genuine" in called[-1]
     (root / "models" / "joint_scratch.ckpt").write_text("other weights")
     results.main(arguments)
-    assert len(called) == 11
+    assert len(called) == 7
+
+
+def test_the_pages_say_what_summaries_and_cards_do(bundle):
+    _, arguments, root = bundle
+    results.main(arguments)
+    text = (root / "results.md").read_text()
+    row = "| `joint_scratch` | found by itself | {} | {} (40.0 to 60.0) | 50.0 |  | 50.0 |  |  |"
+    assert row.format("rendered test", "50.0") in text
+    assert row.format("genuine images", "50.0") in text
+    own = "| `joint_scratch` | found by itself | rendered test | 80.0 (70.0 to 90.0) | 80.0 |"
+    assert own in text and "| expressions | layouts | asked | all | and |" in text
+    assert "| *MAC* | *none* | *MAC paper* | *98.9* | *97.2* | *99.4* | *99.5* |" in text
+    assert "| *Stack-NMN, the original* | *none* | *its README* | *93.4* |  |" in text
+    shown = "| `joint_scratch` | questions, rendered test | 0.500 (0.400 to 0.600) "
+    shown += "| 0.400 (0.300 to 0.500) | 12.5 | 0.30 | 4.50; 4.75 | 0.900 | 0.700 | 0.800 | 0.900 |"
+    assert shown in text
+    about = "| `joint_scratch` | questions, rendered test |"
+    assert f"{about} 0.700; 0.25 |  | 0.600; 0.25 |" in text
+    assert f"{about} 0.750; 0.875 |  | 0.750; 0.875 |" in text
+    assert "| `joint_scratch` | 3, 4 | 4,000 + 500 | 70 | 0.0 MiB |" in text
+    assert "| `joint_scratch` | 2 | 0.375 | 0.177 | 0.250 to 0.500 |" in text
+    page = (root / "README.md").read_text()
+    card = "| [`joint_scratch`](server/models/joint_scratch.json) | 0.500; 0.400 |  | 0.200 |"
+    assert card in page and "test.py configs/mini_joint_scratch.yaml --bundled" in page
+
+
+def test_without_tests_what_is_there_is_taken(bundle):
+    called, arguments, root = bundle
+    results.main([*arguments, "--no-tests"])
+    assert not called and "| `joint_scratch` | 3, 4 |" in (root / "results.md").read_text()
+    assert "No model has been tested with `--explain`." in (root / "results.md").read_text()
+    results.main(arguments)
+    full = (root / "results.md").read_text()
+    shutil.rmtree(root / "data")
+    results.main([*arguments, "--no-tests"])
+    assert len(called) == 3
+    command = re.compile("    python -m benchmarks.results.*")
+    assert command.sub("", (root / "results.md").read_text()) == command.sub("", full)
+
+
+def test_cards_alone_make_the_table_of_models(bundle):
+    called, arguments, root = bundle
+    before = (root / "results.md").read_text()
+    results.main([*arguments, "--cards"])
+    assert not called and (root / "results.md").read_text() == before
+    assert "| 0.500; 0.400 |" in (root / "README.md").read_text()
+
+
+def test_the_condition_of_colours_goes_to_its_own_page(bundle):
+    _, arguments, root = bundle
+    made = []
+    for split in ("a", "b"):
+        made.append(root / f"{split}.json")
+        content = summary("python test.py", 5, ["count"], []) | {"split": split, "experiment": "x"}
+        made[-1].write_text(json.dumps(content))
+    results.main([*arguments, "--cogent", *map(str, made)])
+    page = (root / "generalisation.md").read_text()
+    assert "| question type | accuracy, x on a | accuracy, x on b | best constant answer |" in page
+
+
+def test_the_readme_is_up_to_date_with_the_cards():
+    checkpoints = visible_files(BUNDLED, "*.ckpt")
+    page = ROOT / "README.md"
+    assert len(checkpoints) > 5
+    assert results.filled(page, {"models": readme_table(checkpoints)}) == page.read_text()
+
+
+def test_a_card_without_stages_says_less():
+    assert trained_by({"seed": "0, then 1", "steps": 77000}) == ("0, then 1", "77,000", "")
+    stages = [{"seed": 0, "steps": 5, "minutes": None}, {"seed": 1, "steps": 5, "minutes": 2.0}]
+    assert trained_by({"stages": stages}) == ("0, 1", "5 + 5", "")
 
 
 def test_what_is_missing_is_named_before_anything_is_tested(bundle):
@@ -124,7 +216,7 @@ def test_what_is_missing_is_named_before_anything_is_tested(bundle):
         results.main(arguments)
     (root / "data" / "imdb" / "imdb_loc_test.h5").write_text("")
     (root / "results.md").write_text("no table")
-    with pytest.raises(results.ResultsError, match="no line <!-- table: overview -->"):
+    with pytest.raises(results.ResultsError, match="no line <!-- table: scores -->"):
         results.main(arguments)
     (root / "models" / "other.ckpt").write_text("")
     with pytest.raises(results.ResultsError, match="other.json names no features"):
@@ -144,7 +236,7 @@ def test_an_error_of_a_test_is_told_and_not_kept(bundle, monkeypatch):
         results.main(arguments)
     monkeypatch.setattr(results.subprocess, "run", run)
     results.main(arguments)
-    assert len(called) == 5
+    assert len(called) == 3
 
 
 @pytest.mark.slow
