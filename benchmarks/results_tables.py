@@ -35,7 +35,7 @@ class Model:
     @property
     def layouts(self) -> str:
         """Where its layouts are from."""
-        return "found by itself" if self.name.endswith("_scratch") else "from experts"
+        return "from experts" if self.name.endswith("_gt_layout") else "found by itself"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -15,7 +15,7 @@ from benchmarks import results
 from benchmarks.curves import CurvesError, names, read_curves
 from benchmarks.curves import main as draw
 from benchmarks.readme_table import readme_table
-from benchmarks.results_tables import cogent_table, seeds_table, trained_by
+from benchmarks.results_tables import Model, cogent_table, seeds_table, trained_by
 from config import load_config, to_dict
 from snmn.checkpoints.bundled import BUNDLED
 from snmn.common.paths import visible_files
@@ -148,7 +148,7 @@ def test_the_pages_say_what_summaries_and_cards_do(bundle):
     own = "| `joint_scratch` | found by itself | rendered test | 80.0 (70.0 to 90.0) | 80.0 |"
     assert own in text and "| expressions | layouts | asked | all | and |" in text
     assert "| *MAC* | *none* | *MAC paper* | *98.9* | *97.2* | *99.4* | *99.5* |" in text
-    assert "| *Stack-NMN, the original* | *none* | *its README* | *93.4* |  |" in text
+    assert "| *Stack-NMN, the original* | *none* |  | *93.4* |  |" in text
     shown = "| `joint_scratch` | questions, rendered test | 0.500 (0.400 to 0.600) "
     shown += "| 0.400 (0.300 to 0.500) | 12.5 | 0.30 | 4.50; 4.75 | 0.900 | 0.700 | 0.800 | 0.900 |"
     assert shown in text
@@ -201,6 +201,11 @@ def test_the_readme_is_up_to_date_with_the_cards():
     page = ROOT / "README.md"
     assert len(checkpoints) > 5
     assert results.filled(page, {"models": readme_table(checkpoints)}) == page.read_text()
+
+
+def test_layouts_are_experts_where_the_experiment_has_them():
+    for name, layouts in (("vqa_gt_layout", "from experts"), ("vqa_search", "found by itself")):
+        assert Model(name, {}, {}).layouts == layouts
 
 
 def test_a_card_without_stages_says_less():
