@@ -119,5 +119,5 @@ def _details(card: Mapping[str, Any]) -> str:
 
 
 def _sentence(text: Any) -> str:
-    """A text as a sentence; "" for anything else."""
-    return f"{text[0].upper()}{text[1:].rstrip('.')}." if isinstance(text, str) and text else ""
+    """A text with a full stop; "" for anything else."""
+    return f"{text.rstrip('.')}." if isinstance(text, str) and text else ""
