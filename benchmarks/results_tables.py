@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from snmn.checkpoints.cards import Stage
+
 SETS = {"val": "rendered validation", "test": "rendered test", "genuine": "genuine images"}
 UNITS = {"vqa": ("question", "accuracy"), "loc": ("expression", "precision@1")}
 
@@ -25,6 +27,11 @@ class Model:
     name: str
     card: dict
     summaries: dict[str, dict]
+
+    @property
+    def stages(self) -> list[dict]:
+        """The runs that made it, from its card."""
+        return self.card.get("stages", [])
 
     def of(self, task: str) -> dict[str, dict]:
         """A task's summaries by set, in the order of `SETS`."""
@@ -57,8 +64,7 @@ def overview(models: Sequence[Model], command: str) -> str:
     head += [f"{who}, full CLEVR, ImageNet features" for who in ("original", "adaptation")]
     rows = []
     for model in models:
-        steps = model.card.get("steps", "")
-        row = [f"`{model.name}`", f"{steps:,}" if isinstance(steps, int) else steps]
+        row = [f"`{model.name}`", f"{sum(stage['steps'] for stage in model.stages):,}"]
         for pair in columns:
             row.append(interval(model.summaries.get(" ".join(pair), {}).get("accuracy")))
         rows.append(
@@ -71,8 +77,8 @@ def model_tables(models: Sequence[Model]) -> str:
     """A section for each model: how it was trained, scores by type, explanation, commands."""
     parts = []
     for model in models:
-        parts += [f"### {model.name}", f"Trained by, seed {model.card.get('seed', 'unknown')}:"]
-        parts.append(code([model.card.get("command", "")]))
+        parts += [f"### {model.name}", "Trained by:"]
+        parts.append(code([Stage(**stage).command for stage in model.stages]))
         parts.append("Tested by:")
         parts.append(code([summary["command"] for summary in model.summaries.values()]))
         for task in UNITS:

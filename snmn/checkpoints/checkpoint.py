@@ -19,6 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
+from snmn.checkpoints.bundled import check_file_of_card
 from snmn.checkpoints.checks import (
     HEADS,
     PREFIX,
@@ -63,7 +64,11 @@ def code_version() -> str:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read and check a checkpoint. Raises `CheckpointError`, which names the file."""
+    """Read and check a checkpoint. Raises `CheckpointError`, which names the file.
+
+    One that lies beside a card with a sha256 must be the file that the card is about.
+    """
+    check_file_of_card(Path(path))
     try:
         checkpoint = read_torch_file(path)
     except (FileNotFoundError, TorchFileError) as error:

@@ -60,7 +60,8 @@ def bundle(tmp_path, monkeypatch):
     models = tmp_path / "models"
     models.mkdir()
     (models / "joint_scratch.ckpt").write_text("weights")
-    card = {"features": "cellnet", "steps": 4000, "seed": 3, "command": "python train.py here"}
+    stage = {"config": "configs/mini_joint_scratch.yaml", "overrides": [], "seed": 3, "steps": 4000}
+    card = {"features": "cellnet", "stages": [stage]}
     (models / "joint_scratch.json").write_text(json.dumps(card))
     out = tmp_path / "results.md"
     out.write_text(without_tables((ROOT / "docs" / "results.md").read_text()))
