@@ -81,7 +81,8 @@ class Step:
 
     def is_done(self) -> bool:
         """Whether all that it makes is there, made from the same things."""
-        return self.noted().get("made") == _stamps(self.makes)
+        made = self.noted().get("made")
+        return made is not None and made == _stamps(self.makes)
 
     def minutes(self) -> float | None:
         """That it took, interrupted or not; None before it has begun."""

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.reproduce.page import PAGE, page
 from config import load_config, to_dict
+from server.catalogue import read_catalogue
 from snmn.backbones import cellnet
 from snmn.backbones.base import BackboneError
 from snmn.checkpoints import bundled
@@ -73,6 +74,8 @@ def test_a_file_that_its_card_is_not_about_is_refused(bundle):
             CheckpointError, match="its sha256 is .* put the right file in its place"
         ):
             load(checkpoint)
+    with pytest.raises(CheckpointError, match="not the file that its card"):
+        read_catalogue(checkpoint.parent)[NAME].load({})  # The demo, which then shows no answer.
     # A model of one's own may have a card that names no file.
     change(card, sha256=None)
     load_model(checkpoint)
