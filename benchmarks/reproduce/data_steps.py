@@ -9,6 +9,7 @@ from benchmarks.reproduce.steps import ROOT, Step
 from snmn.backbones.cellnet import WEIGHTS
 
 SPLITS = ("train", "val", "test")
+KINDS = ("scenes", "questions")
 FOLDERS = {"vqa": "clevr", "loc": "clevr_loc"}
 
 
@@ -28,6 +29,7 @@ class Places:
 
 
 def script(name: str) -> str:
+    """The path of one of the project's programs."""
     return str(ROOT / name)
 
 
@@ -37,14 +39,11 @@ def render(task: str, recipes: Recipes, places: Places) -> Step:
     folder, images = places.data / name, getattr(recipes, name)
     counts = [text for split in SPLITS for text in (f"--{split}", str(getattr(images, split)))]
     splits = [f"loc_{split}" if loc else split for split in SPLITS]
+    files = [f"{kind}/CLEVR_{split}_{kind}.json" for split in splits for kind in KINDS]
     return Step(
         f"render {name}",
         ("-m", "clevr_prep.synthetic", str(folder), *(["--loc"] * loc), *counts),
-        tuple(
-            folder / kind / f"CLEVR_{split}_{kind}.json"
-            for split in splits
-            for kind in ("scenes", "questions")
-        ),  # fmt: skip
+        tuple(folder / file for file in files),
         places.data / "steps" / f"render_{name}.json",
         code=("clevr_prep",),
         work={"images": sum(getattr(images, split) for split in SPLITS)},
@@ -74,53 +73,38 @@ def _prepared(
     """Features, layouts and imdbs of the images in a folder; layouts lie beside the questions, or
     in a folder of their own.
     """
-    name, stores = folder.name, out / "features" / CELLNET
-    where = ("--data-dir", str(folder), *options)
-    records = out / "steps"
+    name, stores, imdb = folder.name, out / "features" / CELLNET, out / "imdb"
+    where, records = ("--data-dir", str(folder), *options), out / "steps"
+    asked, read = layouts_folder or folder / "questions", {"questions read": 10 * images}
+    written = ("--out", str(asked)) if layouts_folder else ()
+    found = ("--layouts", str(asked)) if layouts_folder else ()
+    extraction = (script("clevr_prep/data/extract_resnet101_c4.py"), "--backbone", CELLNET)
     features = Step(
         f"features of {name}",
-        (
-            script("clevr_prep/data/extract_resnet101_c4.py"),
-            "--backbone",
-            CELLNET,
-            *where,
-            "--out",
-            str(stores),
-        ),  # fmt: skip
+        (*extraction, *where, "--out", str(stores)),
         tuple(stores / split for split in splits),
         records / f"features_{name}.json",
         after,
         (WEIGHTS, *reads),
         work={"features": images},
     )
-    asked = layouts_folder or folder / "questions"
     layouts = Step(
         f"layouts of {name}",
-        (
-            script("clevr_prep/data/get_ground_truth_layout.py"),
-            *where,
-            *(["--out", str(asked)] if layouts_folder else []),
-        ),  # fmt: skip
+        (script("clevr_prep/data/get_ground_truth_layout.py"), *where, *written),
         tuple(asked / f"CLEVR_{split}_layouts.json" for split in splits),
         records / f"layouts_{name}.json",
         after,
         reads,
-        work={"questions read": 10 * images},
+        work=read,
     )
     imdbs = Step(
         f"imdbs of {name}",
-        (
-            script("clevr_prep/data/build_clevr_imdb.py"),
-            *where,
-            "--out",
-            str(out / "imdb"),
-            *(["--layouts", str(asked)] if layouts_folder else []),
-        ),  # fmt: skip
-        tuple(out / "imdb" / f"imdb_{split}.h5" for split in splits),
+        (script("clevr_prep/data/build_clevr_imdb.py"), *where, "--out", str(imdb), *found),
+        tuple(imdb / f"imdb_{split}.h5" for split in splits),
         records / f"imdbs_{name}.json",
         (layouts,),
         reads,
-        work={"questions read": 10 * images},
+        work=read,
     )
     return [features, layouts, imdbs]
 

@@ -124,9 +124,8 @@ def model_plan(
         }
         for task, made_here in made_by_task.items():
             summaries[task, what] = made_here / "summary.json"
-        questions = 890 if what == "genuine" else 10 * sum(
-            getattr(recipes, FOLDERS[task]).test for task in found
-        )  # fmt: skip
+        images = [getattr(recipes, FOLDERS[task]).test for task in found]
+        questions = 890 if what == "genuine" else 10 * sum(images)
         command = [script("test.py"), file, str(made), "--split", split, "--explain"]
         command += ["--out", str(out), *settings, *more]
         steps.append(
@@ -160,61 +159,34 @@ def cellnet_plan(recipes: Recipes, places: Places) -> Plan:
     clevr, records, how = places.data / "clevr", places.out / "steps" / CELLNET, recipes.cellnet
     weights = folder / "cellnet.pt"
     validated = [str(clevr), *([str(places.genuine)] if places.genuine else [])]
+    options = f"--steps {how.steps} --lr {how.lr:g} --every {how.every}".split()
+    pretraining = ["-m", "clevr_prep.train_cellnet", str(clevr), "--validate", *validated]
     pretrain = Step(
         "pretrain",
-        (
-            "-m",
-            "clevr_prep.train_cellnet",
-            str(clevr),
-            "--validate",
-            *validated,
-            "--out",
-            str(folder),
-            "--steps",
-            str(how.steps),
-            "--lr",
-            f"{how.lr:g}",
-            "--every",
-            str(how.every),
-        ),  # fmt: skip
+        (*pretraining, "--out", str(folder), *options),
         (weights, folder / "cellnet.json"),
         records / "pretrain.json",
         (rendered,),
         replaces=(folder / "checkpoint.pt",),
         work={"pretraining steps": how.steps},
     )
+    extraction = [script("clevr_prep/data/extract_resnet101_c4.py"), "--backbone", CELLNET]
+    extraction += ["--weights", str(weights), "--data-dir", str(clevr), "--split", "train"]
     features = Step(
         "features of its own",
-        (
-            script("clevr_prep/data/extract_resnet101_c4.py"),
-            "--backbone",
-            CELLNET,
-            "--weights",
-            str(weights),
-            "--data-dir",
-            str(clevr),
-            "--split",
-            "train",
-            "--out",
-            str(folder / "features"),
-        ),  # fmt: skip
+        (*extraction, "--out", str(folder / "features")),
         (folder / "features" / "train",),
         records / "features.json",
         (rendered,),
         (weights,),
+        replaces=(folder / "features",),
         work={"features": recipes.clevr.train},
     )
     made = places.out / "cellnet_statistics.pt"
+    summing = ["-m", "clevr_prep.data.feature_statistics", str(folder / "features" / "train")]
     statistics = Step(
         "statistics",
-        (
-            "-m",
-            "clevr_prep.data.feature_statistics",
-            str(folder / "features" / "train"),
-            str(clevr),
-            "--out",
-            str(made),
-        ),  # fmt: skip
+        (*summing, str(clevr), "--out", str(made)),
         (made,),
         records / "statistics.json",
         (features,),

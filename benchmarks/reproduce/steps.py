@@ -2,13 +2,15 @@
 
 A step leaves a record of what it was made from: its command, the contents of the files that it
 reads, its settings, and the steps before it. While that stays the same, and what it made is there
-as it left it, it is not done again. Each command goes on by itself where it was interrupted.
+as it left it, it is not done again. Each command goes on by itself where it was interrupted. What
+older code made counts as well; the record has its commit.
 """
 
 import hashlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,7 +42,7 @@ class Step:
     - after: the steps whose results it uses
     - reads: files of the project or of other steps whose contents count
     - settings: what else it depends on
-    - replaces: files that go when it begins anew: they are of, or about, something else
+    - replaces: files and folders that go when it begins anew, as they are of something else
     - code: where the code lies that decides what it makes
     - work: how much there is to do, by unit of `benchmarks.reproduce.estimates`
     """
@@ -113,6 +115,8 @@ def run_step(step: Step) -> None:
         return
     print(f"{step.name}: {step.shown}", flush=True)
     for path in () if step.noted() else step.replaces:
+        if path.is_dir():
+            shutil.rmtree(path)
         path.unlink(missing_ok=True)
     record = {"key": step.key(), "command": step.shown, "commit": code_version(), "made": None}
     before, started = step.minutes() or 0.0, time.monotonic()
