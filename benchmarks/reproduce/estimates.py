@@ -1,8 +1,8 @@
 """How long steps will take on this machine, from a few of what they do, done here and now.
 
-Rendering, features, training and pretraining are measured, a few seconds each; what else a training
-run does (drawing questions, validation) and how many passes an explained question takes are added
-as shares that were found once. Reading questions is not measured.
+Rendering, features, training and pretraining are measured, a few seconds each. What else a training
+run does (drawing questions, validation), how many passes an explained question takes, and how fast
+questions are read is assumed.
 """
 
 import os

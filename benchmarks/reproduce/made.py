@@ -161,6 +161,7 @@ def summary(plan: Plan) -> str:
     same = "the same" if other == card["sha256"] else f"another: {other}"
     lines.append(f"  sha256 {card['sha256']}; bundled is {same}")
     lines.append(f"  made by today's code: {'yes' if card['reproduced'] else 'no'}")
-    shown = str(plan.made.with_suffix("")) + ".*"
-    lines.append(f"  made: {shown}, to be bundled in {theirs.parent.relative_to(ROOT)}")
+    files = dict.fromkeys([plan.made, plan.card, *plan.steps[-1].makes])
+    shown = " ".join(str(path) for path in files if path.parent == plan.made.parent)
+    lines.append(f"  made: {shown}; to be bundled in {theirs.parent.relative_to(ROOT)}")
     return "\n".join(lines)

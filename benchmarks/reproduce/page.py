@@ -1,6 +1,7 @@
 """docs/models.md: the bundled models, as their cards have them."""
 
 import json
+import statistics
 
 from benchmarks.reproduce.recipes import CELLNET, NAMES
 from benchmarks.reproduce.steps import ROOT
@@ -78,7 +79,10 @@ def _section(card: Card, size: int) -> str:
         lines += [table(["asked", "discrete", "layouts", "share of the commonest"], rows), ""]
     if card.seeds:
         seeds = [f"{seed}: {score:.3f}" for seed, score in card.seeds.items()]
-        lines += [f"Best validation score by seed: {', '.join(seeds)}.", ""]
+        found = list(card.seeds.values())
+        spread = f", spread {statistics.stdev(found):.3f}" if len(found) > 1 else ""
+        mean = f"mean {statistics.mean(found):.3f}{spread}"
+        lines += [f"Best validation score by seed: {', '.join(seeds)}; {mean}.", ""]
     lines += _facts(card.machine, card.licence, card.sha256, card.reproduced)
     lines.append(f"- limits: {card.limits}")
     return "\n".join(lines)
