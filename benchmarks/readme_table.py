@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results_tables import table
-from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.card_scores import CardScore, card_scores
+from snmn.checkpoints.cards import read_card
 
-COMMAND = "python test.py configs/mini_{name}.yaml --bundled {name}"
+COMMAND = "python -m benchmarks.reproduce {name}"
 # What was asked about, as its name in cards begins, in the order of a cell's numbers.
 DATA = ("rendered test", "genuine")
 
 
 def readme_table(checkpoints: Sequence[Path]) -> str:
-    """A row for each checkpoint: its card, scores, size, and the command that tests it."""
+    """A row for each checkpoint: its card, scores, size, and the command that makes it again."""
     rows = []
     for path in checkpoints:
         scores = card_scores(read_card(path))

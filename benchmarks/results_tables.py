@@ -193,14 +193,12 @@ def _spread(numbers: Sequence[float]) -> float:
 
 
 def trained_by(card: Mapping) -> tuple[str, str, str]:
-    """Seeds, steps and minutes of a card's stages; empty where it does not say."""
-    if stages := card.get("stages"):
-        minutes = [stage.get("minutes") for stage in stages]
-        total = "" if None in minutes else f"{sum(minutes):,.0f}"
-        seeds = ", ".join(str(stage["seed"]) for stage in stages)
-        return seeds, " + ".join(f"{stage['steps']:,}" for stage in stages), total
-    steps = card.get("steps", "")
-    return str(card.get("seed", "")), f"{steps:,}" if isinstance(steps, int) else steps, ""
+    """Seeds, steps and minutes of a card's stages; minutes are empty where one's are not known."""
+    stages = card.get("stages", [])
+    minutes = [stage.get("minutes") for stage in stages]
+    total = "" if None in minutes else f"{sum(minutes):,.0f}"
+    seeds = ", ".join(str(stage["seed"]) for stage in stages)
+    return seeds, " + ".join(f"{stage['steps']:,}" for stage in stages), total
 
 
 def type_table(task: str, summaries: Mapping[str, dict]) -> str:

@@ -22,7 +22,7 @@ from clevr_prep.pretraining.export import export_weights, record
 from clevr_prep.pretraining.run import TrainingRun
 from snmn.backbones.cellnet import WEIGHTS, load_cellnet
 from snmn.common.commands import sentence
-from snmn.common.errors import UserError
+from snmn.common.errors import INTERRUPTED, UserError
 from snmn.common.paths import home_path
 
 
@@ -131,6 +131,9 @@ def main(argv: list[str] | None = None) -> int:
     except (UserError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

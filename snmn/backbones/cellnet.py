@@ -5,13 +5,15 @@ that object's attributes and place (``python -m clevr_prep.train_cellnet``). The
 in the 256 features, which are what other models get.
 """
 
+import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from snmn.backbones.base import fit_state, load_state
+from snmn.backbones.base import BackboneError, fit_state, load_state
+from snmn.storage.checksums import file_sha256
 
 WEIGHTS = Path(__file__).parent / "weights" / "cellnet.pt"
 
@@ -131,9 +133,16 @@ def load_cellnet(weights: str | Path | None = None) -> CellNet:
     """CellNet with heads, ready to predict, from a weights file (None: the project's own).
 
     Raises:
-        BackboneError: no such file, or not CellNet's.
+        BackboneError: no such file, or not CellNet's; of the project's own one that is not the file
+            its card is about.
     """
     path = WEIGHTS if weights is None else Path(weights)
+    if weights is None and path.is_file():
+        card = path.with_suffix(".json")
+        if file_sha256(path) != json.loads(card.read_text(encoding="utf-8"))["sha256"]:
+            raise BackboneError(
+                f"{path} is not the file that its card {card} is about: restore both"
+            )
     network = CellNet(folded=True)
     fit_state(network, load_state(path), path=path, what="a CellNet weights file")
     return network.eval()

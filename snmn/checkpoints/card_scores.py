@@ -46,6 +46,6 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 
 def _share(entry: Any) -> float | None:
-    """A score with its interval, or the number alone."""
-    value = entry.get("share") if isinstance(entry, Mapping) else entry
+    """The share of a score."""
+    value = _table(entry).get("share")
     return float(value) if type(value) in (int, float) else None

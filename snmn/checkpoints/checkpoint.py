@@ -19,6 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
+from snmn.checkpoints.bundled import check_file_of_card
 from snmn.checkpoints.checks import (
     HEADS,
     PREFIX,
@@ -66,8 +67,10 @@ def code_version() -> str:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read and check a checkpoint, or the folder of a model that `snmn.export` made of one.
 
-    Raises `CheckpointError`, which names the file.
+    Raises `CheckpointError`, which names the file. One that lies beside a card with a sha256 must be
+    the file that the card is about.
     """
+    check_file_of_card(Path(path))
     try:
         folder = Path(path).is_dir()
         checkpoint = read_folder(Path(path)) if folder else read_torch_file(path)

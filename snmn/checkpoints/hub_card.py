@@ -109,7 +109,7 @@ def _score_table(scores: list[CardScore]) -> str:
 
 def _details(card: Mapping[str, Any]) -> str:
     """How it was trained, and on what, as far as the card has it in words."""
-    found = {name: card.get(name.lower()) for name in ("Data", "Limits", "Licence")}
+    found = {name: card.get(name.lower()) for name in ("Limits", "Licence")}
     lines = [f"- {name}: {value}" for name, value in found.items() if isinstance(value, str)]
     if isinstance(card.get("data"), list):
         for entry in card["data"]:

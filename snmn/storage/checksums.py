@@ -5,8 +5,10 @@ format of HDF5 1.10, :data:`CHECKED_HDF5`, and HDF5 verifies them; in its older 
 there can crash the process. Contents have none: ours are CRC-32, kept beside them.
 """
 
+import hashlib
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -31,3 +33,12 @@ def plain_text(value: object) -> object:
 def fixed_text(text: str) -> np.ndarray:
     """Text of fixed length for an attribute; it reads back as bytes in UTF-8."""
     return np.array(text.encode("utf-8") or b"\0")
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -159,7 +159,7 @@ def test_the_pages_say_what_summaries_and_cards_do(bundle):
     assert "| `joint_scratch` | 2 | 0.375 | 0.177 | 0.250 to 0.500 |" in text
     page = (root / "README.md").read_text()
     card = "| [`joint_scratch`](server/models/joint_scratch.json) | 0.500; 0.400 |  | 0.200 |"
-    assert card in page and "test.py configs/mini_joint_scratch.yaml --bundled" in page
+    assert card in page and "`python -m benchmarks.reproduce joint_scratch`" in page
 
 
 def test_without_tests_what_is_there_is_taken(bundle):
@@ -208,8 +208,7 @@ def test_layouts_are_experts_where_the_experiment_has_them():
         assert Model(name, {}, {}).layouts == layouts
 
 
-def test_a_card_without_stages_says_less():
-    assert trained_by({"seed": "0, then 1", "steps": 77000}) == ("0, then 1", "77,000", "")
+def test_minutes_are_known_of_all_stages_or_not_at_all():
     stages = [{"seed": 0, "steps": 5, "minutes": None}, {"seed": 1, "steps": 5, "minutes": 2.0}]
     assert trained_by({"stages": stages}) == ("0, 1", "5 + 5", "")
 

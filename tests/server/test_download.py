@@ -128,6 +128,8 @@ def test_a_published_model_is_downloaded_when_asked_for(web, tmp_path):
         assert "SHA-256" in until(client, "published")["message"]
         assert [path.name for path in here.iterdir()] == ["vqa_scratch.json"]
 
+        card["sha256"] = sha256(data)
+        (here / "vqa_scratch.json").write_text(json.dumps(card))
         client.app.state.engine.entries["vqa_scratch"].card["sha256"] = sha256(data)
         assert client.post("/api/models/vqa_scratch/download").status_code == 202
         until(client, "ready")

@@ -70,7 +70,7 @@ export class Models {
 function accuracy(card) {
   return ["accuracy", "precision_at_1"]
     .flatMap((kind) => Object.entries(card[kind] ?? {}).slice(0, 1))
-    .filter(([, share]) => typeof share === "number")
-    .map(([data, share]) => `${(100 * share).toFixed(1)} % right (${data})`)
+    .filter(([, score]) => typeof score?.share === "number")
+    .map(([data, { share }]) => `${(100 * share).toFixed(1)} % right (${data})`)
     .join("; ");
 }

@@ -1,0 +1,197 @@
+"""Bundled models made again: the whole chain in little, interrupted and not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.reproduce import __main__ as command
+from benchmarks.reproduce import estimates, steps
+from benchmarks.reproduce.recipes import NAMES, Recipes, read_recipes
+from config import load_config
+from snmn.backbones.cellnet import load_cellnet
+from snmn.checkpoints.bundled import check_file_of_card
+from snmn.checkpoints.cards import read_whole_card
+from snmn.checkpoints.checkpoint import load_model, read_checkpoint
+from snmn.common.errors import Interrupted
+from snmn.storage.checksums import file_sha256
+from snmn.storage.typed_settings import ConfigError
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_recipes import OVERRIDES, TINY, write_recipes
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Recipes, and a folder for the data that models share."""
+    folder = tmp_path_factory.mktemp("shared")
+    write_recipes(folder)
+    return folder
+
+
+@pytest.fixture
+def make(shared, tmp_path, monkeypatch):
+    """Calls the command in an empty folder of its own, with tiny recipes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def call(*arguments):
+        where = ["--data", shared / "data", "--recipes", shared / "recipes.yaml"]
+        command.main([*map(str, [*arguments, *where])])
+
+    return call
+
+
+def nothing_runs(*_):
+    raise AssertionError("a command is run")
+
+
+@pytest.mark.slow
+def test_a_model_of_both_tasks_and_two_seeds_from_nothing(make, monkeypatch, capfd):
+    make("joint_scratch", *OVERRIDES)
+    made = Path("runs/reproduced/joint_scratch.ckpt")
+    card = read_whole_card(made.with_suffix(".json"))
+    check_file_of_card(made)
+    load_model(made)
+    (stage,) = card.stages
+    assert stage.config == "configs/mini_joint_scratch.yaml" and stage.overrides == OVERRIDES
+    load_config(ROOT / stage.config, stage.overrides)
+    assert 1 <= stage.steps <= 6 and stage.minutes > 0 and set(card.seeds) == {"0", "1"}
+    assert str(stage.seed) == max(card.seeds, key=card.seeds.get)
+    assert [entry.images for entry in card.data] == [50, 12]
+    assert set(card.accuracy) == {"rendered test, 40 questions"}
+    (boxes,) = card.precision_at_1
+    assert boxes.startswith("rendered test, ") and boxes.endswith(" expressions")
+    assert set(card.discrete) == {*card.accuracy, boxes}
+    best = read_checkpoint("runs/mini_joint_scratch/best.ckpt")
+    if best["code_version"].endswith("-dirty"):
+        assert not card.reproduced
+    printed = capfd.readouterr().out
+    assert f"sha256 {card.sha256}; bundled is another" in printed
+    assert "minutes  render clevr_loc" in printed
+
+    # All is there: nothing is done again, and as much is said.
+    monkeypatch.setattr(steps, "_call", nothing_runs)
+    make("joint_scratch", *OVERRIDES)
+    again = capfd.readouterr().out
+    assert again.count("there already") == 11 and card.sha256 in again
+    with pytest.raises(AssertionError, match="a command is run"):
+        make("joint_scratch", *OVERRIDES, "TRAIN.SOLVER.LR", "0.01")
+
+
+@pytest.mark.slow
+def test_interrupted_in_each_step_it_comes_to_the_same(make, shared, tmp_path, monkeypatch, capfd):
+    # Images of another folder are as good as genuine ones.
+    make("vqa_gt_layout", *OVERRIDES)
+    genuine = tmp_path / "genuine"
+    for kind in ("images", "questions", "scenes"):
+        shutil.copytree(shared / "data" / "clevr" / kind, genuine / kind)
+    given = ("vqa_gt_layout", *OVERRIDES, "--genuine", genuine)
+    make(*given)
+    made = Path("runs/reproduced/vqa_gt_layout.ckpt")
+    whole = file_sha256(made), read_whole_card(made.with_suffix(".json"))
+    assert "genuine CLEVR images, 40 questions" in whole[1].accuracy
+
+    for folder in ("runs", "results"):
+        shutil.rmtree(tmp_path / folder)
+    shutil.rmtree(shared / "data" / "genuine")
+    monkeypatch.setattr(steps, "_EVERY", 0.05)
+    call, interrupted = steps._call, []
+
+    def stopping(arguments, note):
+        """Each command is stopped once: training in its midst, others at their end."""
+
+        def look(*made):
+            note(*made)
+            if arguments not in interrupted and list(Path("runs").glob("**/step=*.ckpt")):
+                interrupted.append(arguments)
+                raise KeyboardInterrupt
+
+        if any(word.endswith("train.py") for word in arguments):
+            return call(arguments, look)
+        status = call(arguments, note)
+        if arguments not in interrupted:
+            interrupted.append(arguments)
+            raise KeyboardInterrupt
+        return status
+
+    monkeypatch.setattr(steps, "_call", stopping)
+    stops = 0
+    while stops < 20:
+        try:
+            make(*given)
+            break
+        except Interrupted as error:
+            assert "the same command goes on" in str(error)
+            stops += 1
+    assert stops == len(interrupted) == 7
+    assert file_sha256(made) == whole[0]
+    card = read_whole_card(made.with_suffix(".json"))
+    assert (card.accuracy, card.discrete) == (whole[1].accuracy, whole[1].discrete)
+
+
+@pytest.mark.slow
+def test_the_backbone_from_nothing(make):
+    make("cellnet")
+    made = Path("runs/reproduced/cellnet.pt")
+    card = json.loads(made.with_suffix(".json").read_text())
+    network = load_cellnet(made)
+    assert card["parameters"] == sum(p.numel() for p in network.trunk.parameters())
+    assert card["sha256"] == file_sha256(made) and card["training"]["images"] == 50
+    assert {"machine", "licence", "reproduced", "history", "commit"} <= card.keys()
+    assert made.with_name("cellnet_statistics.pt").is_file()
+
+
+def test_a_dry_run_says_what_is_to_be_done(make, tmp_path, monkeypatch, capsys):
+    hour = dict.fromkeys(estimates.MEASURES, lambda: 36.0)
+    monkeypatch.setattr(estimates, "MEASURES", hour)
+    monkeypatch.setattr(steps, "_call", nothing_runs)
+    make("all", "--dry-run")
+    printed = capsys.readouterr().out
+    assert [line[:-1] for line in printed.splitlines() if line.endswith(":")] == list(NAMES)
+    for name in NAMES[1:]:
+        (line,) = [li for li in printed.splitlines() if f"train.py configs/mini_{name}.yaml" in li]
+        assert ("--restarts 2" in line) == (name == "joint_scratch")
+    assert printed.count("clevr_prep.synthetic") == 2  # What is shared is made once.
+    assert " 0.58 h  python -m clevr_prep.synthetic" in printed  # 58 images
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_recipe_of_the_project_can_be_planned(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(estimates, "MEASURES", dict.fromkeys(estimates.MEASURES, lambda: 1.0))
+    command.main(["all", "--dry-run", "--out", str(tmp_path), "--results", str(tmp_path)])
+    printed = capsys.readouterr().out
+    # Where the recipes' data lie is where the configurations look for them.
+    trained = [line for line in printed.splitlines() if "train.py configs/" in line]
+    assert len(trained) == 6 and not any("IMDB_FILE" in line for line in trained)
+    assert all("configs/mini_" in line for line in trained)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "no model is called 'nothing'"),
+        ([], "name models first"),
+        (["TRAIN.MAX_ITER", "3"], "name models first"),
+        (["vqa_scratch", "--seeds", "0"], "whole number above 0"),
+    ],
+)
+def test_command_lines_that_cannot_be(arguments, said, capsys):
+    with pytest.raises(SystemExit):
+        command.main(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_recipes_is_said(tmp_path):
+    path = tmp_path / "recipes.yaml"
+    path.write_text("seeds: {vqa_gt: 2}")
+    with pytest.raises(
+        ConfigError, match="seeds.vqa_gt; the nearest known one is seeds.vqa_gt_lay"
+    ):
+        read_recipes(path)
+    path.write_text("clevr: {train: 3, val: 1, test: 1}")
+    with pytest.raises(ConfigError, match="clevr_loc.train must be above 0"):
+        read_recipes(path)
+    assert isinstance(read_recipes(write_recipes(tmp_path)), Recipes)
+    assert read_recipes(write_recipes(tmp_path)).clevr.train == TINY["clevr"]["train"]
