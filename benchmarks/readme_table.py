@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results_tables import table
+from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.card_scores import CardScore, card_scores
-from snmn.checkpoints.cards import read_card
 
 COMMAND = "python -m benchmarks.reproduce {name}"
 # What was asked about, as its name in cards begins, in the order of a cell's numbers.

@@ -40,7 +40,7 @@ from benchmarks.results_tables import (
     training,
 )
 from config import load_config, to_dict
-from snmn.checkpoints.cards import read_card
+from snmn.checkpoints.bundled import read_card
 from snmn.common.commands import run
 from snmn.common.errors import UserError
 from snmn.common.paths import visible_files

@@ -13,8 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from snmn.checkpoints.bundled import BUNDLED
-from snmn.checkpoints.cards import read_card
+from snmn.checkpoints.bundled import BUNDLED, read_card
 from snmn.checkpoints.checkpoint import (
     model_state,
     module_names,

@@ -21,8 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
-from snmn.checkpoints.bundled import bundled_path
-from snmn.checkpoints.cards import read_card
+from snmn.checkpoints.bundled import bundled_path, read_card
 from snmn.checkpoints.checkpoint import load_model
 from snmn.checkpoints.model_folder import folder_backbone
 from snmn.common.answer_kinds import is_question

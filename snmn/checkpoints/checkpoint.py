@@ -67,8 +67,8 @@ def code_version() -> str:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read and check a checkpoint, or the folder of a model that `snmn.export` made of one.
 
-    Raises `CheckpointError`, which names the file. One that lies beside a card with a sha256 must be
-    the file that the card is about.
+    Raises `CheckpointError`, which names the file. One that lies beside a card with a sha256 must
+    be the file that the card is about.
     """
     check_file_of_card(Path(path))
     try:

@@ -12,9 +12,8 @@ from safetensors.torch import load_file, save_file
 import snmn
 from snmn import export
 from snmn.checkpoints import model_folder
-from snmn.checkpoints.bundled import bundled_path
+from snmn.checkpoints.bundled import bundled_path, read_card
 from snmn.checkpoints.card_scores import card_scores
-from snmn.checkpoints.cards import read_card
 from snmn.checkpoints.checkpoint import read_checkpoint, save_model
 from snmn.checkpoints.checks import CheckpointError, check_features
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS
