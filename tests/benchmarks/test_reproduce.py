@@ -5,9 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.reproduce import __main__ as command
-from benchmarks.reproduce import estimates, steps
+from benchmarks.reproduce import estimates, made, steps
+from benchmarks.reproduce.data_steps import Places
+from benchmarks.reproduce.made import finish, model_card, summary
+from benchmarks.reproduce.plans import model_plan
 from benchmarks.reproduce.recipes import NAMES, Recipes, read_recipes
 from config import load_config
 from snmn.backbones.cellnet import load_cellnet
@@ -19,6 +23,7 @@ from snmn.storage.checksums import file_sha256
 from snmn.storage.typed_settings import ConfigError
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_recipes import OVERRIDES, TINY, write_recipes
+from tests.helpers.tiny_server import write_models
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +54,10 @@ def nothing_runs(*_):
 @pytest.mark.slow
 def test_a_model_of_both_tasks_and_two_seeds_from_nothing(make, monkeypatch, capfd):
     make("joint_scratch", *OVERRIDES)
-    made = Path("runs/reproduced/joint_scratch.ckpt")
-    card = read_whole_card(made.with_suffix(".json"))
-    check_file_of_card(made)
-    load_model(made)
+    model = Path("runs/reproduced/joint_scratch.ckpt")
+    card = read_whole_card(model.with_suffix(".json"))
+    check_file_of_card(model)
+    load_model(model)
     (stage,) = card.stages
     assert stage.config == "configs/mini_joint_scratch.yaml" and stage.overrides == OVERRIDES
     load_config(ROOT / stage.config, stage.overrides)
@@ -140,6 +145,58 @@ def test_the_backbone_from_nothing(make):
     assert card["sha256"] == file_sha256(made) and card["training"]["images"] == 50
     assert {"machine", "licence", "reproduced", "history", "commit"} <= card.keys()
     assert made.with_name("cellnet_statistics.pt").is_file()
+
+
+def share(correct, total=40):
+    return {"share": correct / total, "low": correct / total - 0.05, "high": 0.99, "total": total}
+
+
+def test_the_card_of_what_was_made(shared, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipes = read_recipes(shared / "recipes.yaml")
+    places = Places(shared / "data", Path("out"), Path("results"), tmp_path / "genuine")
+    plan = model_plan("joint_scratch", recipes, places, overrides=OVERRIDES)
+    # In the places of what the steps make:
+    write_models(tmp_path, ["joint_gt_layout"])
+    checkpoint = read_checkpoint(tmp_path / "joint_gt_layout.ckpt")
+    checkpoint["hyper_parameters"]["seed"] = 1
+    plan.trained.parent.mkdir(parents=True)
+    torch.save(checkpoint | {"global_step": 8, "code_version": "c3a7117"}, plan.trained)
+    runs = [{"seed": 0, "best": 0.5}, {"seed": 1, "best": 0.625}, {"seed": 2, "best": None}]
+    plan.trained.with_name("restarts.json").write_text(json.dumps({"runs": runs}))
+    plan.made.parent.mkdir()
+    shutil.copy(tmp_path / "joint_gt_layout.ckpt", plan.made)
+    layouts = {"right": share(30), "effective_number": 2.5, "commonest": {"share": 0.75}}
+    content = {
+        "with_known_truth": 40,
+        "accuracy": share(36),
+        "by_type": {"count": share(28), "exist": share(39)},
+        "explanation": {"discrete_layout": layouts},
+    }
+    assert set(plan.summaries) == {("vqa", "rendered"), ("loc", "rendered"), ("vqa", "genuine")}
+    for path in plan.summaries.values():
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content))
+
+    finish(plan)
+    card = read_whole_card(plan.card)
+    assert card == model_card(plan) and not card.reproduced
+    (stage,) = card.stages
+    assert (stage.seed, stage.steps, stage.commit) == (1, 4, "c3a7117")
+    assert stage.command.startswith("python train.py configs/mini_joint_scratch.yaml MODEL.")
+    assert card.seeds == {"0": 0.5, "1": 0.625} and [data.images for data in card.data] == [50, 12]
+    questions, genuine = card.accuracy
+    assert questions == "rendered test, 40 questions"
+    assert genuine == "genuine CLEVR images, 40 questions"
+    assert list(card.precision_at_1) == ["rendered test, 40 expressions"]
+    assert card.discrete[genuine].layouts == 2.5 and card.discrete[genuine].commonest == 0.75
+    assert "weakest of rendered questions: count (0.700)" in card.limits
+    check_file_of_card(plan.made)
+    said = summary(plan)
+    assert f"sha256 {file_sha256(plan.made)}; bundled is another" in said
+    assert "0.9000 (0.8500 to 0.9900)  rendered test, 40 expressions" in said
+    monkeypatch.setattr(made, "is_code_of_today", lambda commit, places: commit == "c3a7117")
+    assert not model_card(plan).reproduced  # Nobody knows what rendered its data.
 
 
 def test_a_dry_run_says_what_is_to_be_done(make, tmp_path, monkeypatch, capsys):
