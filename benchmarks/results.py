@@ -255,7 +255,8 @@ def results_pages(
     for path, each in trials.items():
         there = [trial for trial in each if trial.summary.is_file() or not given.no_tests]
         summaries = {trial.about: read_json(trial.summary) for trial in there}
-        models.append(Model(path.stem, read_card(path), summaries))
+        config = load_config(given.configs / f"mini_{path.stem}.yaml")[0]
+        models.append(Model(path.stem, read_card(path), summaries, config.TRAIN.USE_GT_LAYOUT))
     own = code([shlex.join(["python", "-m", "benchmarks.results", *command])])
     sizes = {path.stem: path.stat().st_size for path in checkpoints}
     pages[given.out] |= {

@@ -21,11 +21,15 @@ FAMILIES = {
 
 @dataclass
 class Model:
-    """A bundled model: its name, its card, and test.py's summaries by "TASK SET"."""
+    """A bundled model: its name, its card, and test.py's summaries by "TASK SET".
+
+    ``expert_layouts`` says whether it was trained with them.
+    """
 
     name: str
     card: dict
     summaries: dict[str, dict]
+    expert_layouts: bool
 
     def of(self, task: str) -> dict[str, dict]:
         """A task's summaries by set, in the order of `SETS`."""
@@ -35,7 +39,7 @@ class Model:
     @property
     def layouts(self) -> str:
         """Where its layouts are from."""
-        return "from experts" if self.name.endswith("_gt_layout") else "found by itself"
+        return "from experts" if self.expert_layouts else "found by itself"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -29,6 +29,7 @@ class Seeds:
     vqa_scratch: int = 1
     loc_scratch: int = 1
     joint_scratch: int = 1
+    vqa_any: int = 1
 
 
 @dataclass

@@ -15,7 +15,7 @@ from benchmarks import results
 from benchmarks.curves import CurvesError, names, read_curves
 from benchmarks.curves import main as draw
 from benchmarks.readme_table import readme_table
-from benchmarks.results_tables import Model, cogent_table, seeds_table, trained_by
+from benchmarks.results_tables import cogent_table, seeds_table, trained_by
 from config import load_config, to_dict
 from snmn.checkpoints.bundled import BUNDLED
 from snmn.common.paths import visible_files
@@ -201,11 +201,6 @@ def test_the_readme_is_up_to_date_with_the_cards():
     page = ROOT / "README.md"
     assert len(checkpoints) > 5
     assert results.filled(page, {"models": readme_table(checkpoints)}) == page.read_text()
-
-
-def test_layouts_are_experts_where_the_experiment_has_them():
-    for name, layouts in (("vqa_gt_layout", "from experts"), ("vqa_search", "found by itself")):
-        assert Model(name, {}, {}).layouts == layouts
 
 
 def test_minutes_are_known_of_all_stages_or_not_at_all():
