@@ -1,7 +1,7 @@
 """Learning curves of one or more runs as a picture, from what train.py --logger csv wrote.
 
-    python -m benchmarks.curves runs/mini_vqa_scratch runs/mini_joint_scratch --out docs/curves.png
-    python -m benchmarks.curves runs/mini_vqa_scratch/seed-* --out docs/seeds.png
+    python -m benchmarks.curves runs/mini_vqa_prior runs/mini_joint_scratch --out docs/curves.png
+    python -m benchmarks.curves runs/mini_vqa_prior/seed-* --out docs/seeds.png
 
 A panel for each experiment, the last name of the run's path that is no seed-N; in it a colour for
 each run: a solid line for val/score (answer accuracy, precision, or the mean of both), broken ones

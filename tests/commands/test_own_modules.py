@@ -26,7 +26,7 @@ from tests.helpers.tiny_experiment import same_weights, write_experiment
 FILE = "snmn_tests_own"
 BOTH = f"{{_Not: {FILE}.Not, _Count: {FILE}.Count}}"
 KEY = "MODEL.NMN.MODULES"
-CONFIG = str(ROOT / "configs" / "mini_vqa_scratch.yaml")
+CONFIG = str(ROOT / "configs" / "mini_vqa_prior.yaml")
 PRIOR = "[[0, _Find _Not/_And _NoOp _NoOp _NoOp _NoOp _NoOp _NoOp _Count]]"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*")

@@ -124,7 +124,7 @@ def test_each_question_is_evaluated_by_one_process(tiny):
 
 def test_a_process_without_anything_to_validate_is_an_error(tiny):
     root, overrides = tiny
-    config, _ = load_config(ROOT / "configs" / "mini_vqa_scratch.yaml", overrides)
+    config, _ = load_config(ROOT / "configs" / "mini_vqa_prior.yaml", overrides)
     config.TEST.BATCH_SIZE = 100
     data = build_training_data(config, seed=0)
     data.setup("validate")

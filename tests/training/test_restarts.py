@@ -23,7 +23,7 @@ from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_experiment import write_experiment
 
-CONFIG = str(ROOT / "configs" / "mini_vqa_scratch.yaml")
+CONFIG = str(ROOT / "configs" / "mini_vqa_prior.yaml")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*")
 
