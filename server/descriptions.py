@@ -8,7 +8,7 @@ from snmn.network.modules import NeuralModule
 
 # In the order of the list on the page; the first that is there is the default.
 MODEL_TITLES = {
-    "vqa_any": "Questions of any composition, trained with layouts",
+    "vqa_any": "Questions of any composition",
     "vqa_gt_layout": "Questions, trained with layouts",
     "vqa_scratch": "Questions, from scratch",
     "loc_gt_layout": "Expressions, trained with layouts",
