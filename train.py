@@ -22,7 +22,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
@@ -35,6 +34,7 @@ from snmn.common.paths import home_path
 from snmn.data.data_module import CLEVRDataModule
 from snmn.data.from_settings import build_data
 from snmn.storage.locks import lock_folder
+from snmn.training.denormals import denormals_as_zeros
 from snmn.training.from_settings import build_run_trainer, build_training
 from snmn.training.interrupt import StopOnInterrupt, stopping_on_sigterm
 from snmn.training.logs.loggers import LOGGERS, close_logger, upload_checkpoints
@@ -197,10 +197,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parse(arguments)
     quiet_lightning()
     keep_freed_memory()
-    # Gradients of layouts that are sure of themselves are full of numbers below 1e-38, with which a
-    # processor takes several times as long; they are zeros from here on.
-    torch.set_flush_denormal(True)
-    with stopping_on_sigterm():  # Training itself stops in better order.
+    # Training itself stops in better order.
+    with denormals_as_zeros(), stopping_on_sigterm():
         train(given)
 
 

@@ -24,7 +24,7 @@ def tiny(tmp_path_factory):
     return root, write_experiment(root)
 
 
-def run_training(tiny, name, *more, experiment="vqa_scratch"):
+def run_training(tiny, name, *more, experiment="vqa_prior"):
     root, overrides = tiny
     config = str(ROOT / "configs" / f"mini_{experiment}.yaml")
     train.main([config, *overrides, "EXP_NAME", name, *map(str, more), "-s", "3"])
