@@ -44,6 +44,7 @@ from snmn.checkpoints.bundled import read_card
 from snmn.common.commands import run
 from snmn.common.errors import UserError
 from snmn.common.paths import visible_files
+from snmn.storage.checksums import file_sha256
 from snmn.storage.typed_settings import ConfigError
 from snmn.storage.whole_files import replacing
 
@@ -95,7 +96,7 @@ def read_json(path: Path) -> dict:
 def sha256(path: Path) -> str:
     """Hash of a file. Raises ResultsError for one that is missing."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError:
         raise ResultsError(f"no {path}; README, section Data, says how it is made") from None
 

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from snmn.checkpoints.bundled import BUNDLED, read_card
+from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.checkpoint import (
     model_state,
     module_names,
@@ -28,7 +28,6 @@ from snmn.common.paths import home_path
 from snmn.storage.torch_file import write_torch_file
 
 FORMATS = ("ckpt", "safetensors")
-LICENCE = "BSD 2-Clause"  # Of what comes with the project.
 
 
 def export(checkpoint: Path, out: Path) -> int:
@@ -40,8 +39,6 @@ def export(checkpoint: Path, out: Path) -> int:
 def export_folder(checkpoint: Path, out: Path) -> int:
     """Write the folder; returns the size of its weights in bytes."""
     small, card = _averaged(read_checkpoint(checkpoint)), read_card(checkpoint)
-    if checkpoint.resolve().parent == BUNDLED:
-        card = {"licence": LICENCE} | card
     # A checkpoint that was exported before may say in its card alone what features it takes.
     if "features" not in small and isinstance(card.get("features"), str):
         small["features"] = {"backbone": card["features"]}

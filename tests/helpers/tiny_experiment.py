@@ -88,6 +88,17 @@ def expressions(scene, image, rng):
         }
 
 
+# Of a network that is small, whatever its features are.
+WIDTHS = {
+    "MODEL.EMBED_DIM": 8,
+    "MODEL.LSTM_DIM": 8,
+    "MODEL.PE_DIM": 4,
+    "MODEL.KB_DIM": 8,
+    "MODEL.VQA_OUTPUT_DIM": 8,
+    "MODEL.NMN.MEM_DIM": 8,
+}
+
+
 def overrides(root) -> list[str]:
     """KEY VALUE pairs for the data that `write_experiment` makes, and for a model of its size."""
     settings = {
@@ -96,12 +107,7 @@ def overrides(root) -> list[str]:
         "MODEL.H_FEAT": GRID[0],
         "MODEL.W_FEAT": GRID[1],
         "MODEL.FEAT_DIM": DIM,
-        "MODEL.EMBED_DIM": 8,
-        "MODEL.LSTM_DIM": 8,
-        "MODEL.PE_DIM": 4,
-        "MODEL.KB_DIM": 8,
-        "MODEL.VQA_OUTPUT_DIM": 8,
-        "MODEL.NMN.MEM_DIM": 8,
+        **WIDTHS,
         "TRAIN.BATCH_SIZE": 8,
         "TRAIN.QUESTIONS_PER_IMAGE": 1,
         "TRAIN.FRESH_SCENES_FILE": "",

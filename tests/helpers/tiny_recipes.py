@@ -4,6 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.helpers.tiny_experiment import WIDTHS
+
 # As many training images as a backbone's statistics need at least.
 TINY = {
     "clevr": {"train": 50, "val": 4, "test": 4},
@@ -12,12 +14,7 @@ TINY = {
     "cellnet": {"steps": 2, "lr": 0.001, "every": 1},
 }
 _SETTINGS = {
-    "MODEL.EMBED_DIM": 8,
-    "MODEL.LSTM_DIM": 8,
-    "MODEL.PE_DIM": 4,
-    "MODEL.KB_DIM": 8,
-    "MODEL.VQA_OUTPUT_DIM": 8,
-    "MODEL.NMN.MEM_DIM": 8,
+    **WIDTHS,
     "TRAIN.BATCH_SIZE": 20,
     "TRAIN.MAX_ITER": 6,
     "TRAIN.VAL_INTERVAL": 3,
