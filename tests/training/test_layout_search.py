@@ -237,36 +237,42 @@ def test_nothing_that_has_alternatives_is_learnt_before_it_is_tried():
     assert not any(trying)
 
 
-def test_expressions_learn_no_new_module_where_there_are_questions():
-    """Which of an expression's programs were learnt under before Transform had learnt."""
-    text = "The cube left of the ball"
+@pytest.mark.parametrize("teacher", ["vqa", "loc"])
+def test_of_expressions_only_those_without_sides_teach_and_only_where_there_are_no_questions(
+    teacher,
+):
+    """Which were learnt under before Transform had learnt, and what is found for all in the end."""
+    texts = ["The cube", "The cube left of the ball", "The cube that is the same size as the ball"]
     simple = (Step("_Find", 0),)
     right = (Step("_Find", 2), Step("_Transform", 1), Step("_Filter", 0))
-    learnt_under = {}
-    for teacher in ("vqa", "loc"):
-        search, world = LayoutSearch(most_steps=T, begin=100, teacher=teacher), World()
-        learnt_under[teacher] = set()
-        for step in range(3000):
-            if teacher == "vqa":
-                searched(step + 1, search=search, world=world, start=step)
-            batch = [asked("The cube"), *[asked(text)] * 5]
-            for tried, chosen in zip(
-                (False, True), search.choose(batch, step, task="loc"), strict=True
-            ):
-                if not tried and world.skill["_Transform"] < 300:
-                    learnt_under[teacher].update(program for program in chosen[1:] if program)
-                # Transform does what it is asked for, or nothing yet, as questions have taught it.
-                good = right if world.skill["_Transform"] > 300 else None
-                losses = [
-                    0.1 if program in (good, simple) else world.rng.gauss(3.0, 0.1)
-                    for program in chosen
-                ]
-                answers = [(step + place) % 20 for place in range(len(batch))]
-                search.record(batch, chosen, losses, answers, task="loc", tried=tried)
+    search, world = LayoutSearch(most_steps=T, begin=100, teacher=teacher), World()
+    early = set()
+    for step in range(3000):
         if teacher == "vqa":
-            found = [program for key, program in search.settled().items() if "loc" in key]
-            assert found == [simple, right]
-    assert learnt_under["loc"] and not learnt_under["vqa"]
+            searched(step + 1, search=search, world=world, start=step)
+        asked_for = [texts[0], *texts[1:] * 3]
+        batch = [asked(text) for text in asked_for]
+        for tried, chosen in zip(
+            (False, True), search.choose(batch, step, task="loc"), strict=True
+        ):
+            skilled = world.skill["_Transform"] > 300
+            if not tried:
+                learning = {
+                    text for text, program in zip(asked_for, chosen, strict=True) if program
+                }
+                early |= set() if skilled else learning
+                world.skill["_Transform"] += right in chosen
+            # Transform does what it is asked for, or nothing yet.
+            good = right if skilled else None
+            losses = [
+                0.1 if program in (good, simple) else world.rng.gauss(3.0, 0.1)
+                for program in chosen
+            ]
+            answers = [(step + place) % 20 for place in range(len(batch))]
+            search.record(batch, chosen, losses, answers, task="loc", tried=tried)
+    assert early == {texts[0], *texts[2:][: teacher == "loc"]}
+    found = [program for key, program in search.settled().items() if "loc" in key]
+    assert found == [simple, right, right]
 
 
 @pytest.mark.parametrize("at", [1500, 2100])

@@ -51,7 +51,8 @@ class Entry:
 
     ``trial`` holds what was tried since it was last decided, ``training`` what was learnt under,
     ``answers`` all true answers, ``seen`` the number of questions since the last review;
-    ``waiting`` says that the wording waits for a module that is new to all.
+    ``waiting`` says that the wording waits for a module that is new to all, ``teaches`` that its
+    questions may teach one.
     """
 
     programs: tuple[Program, ...]
@@ -61,6 +62,7 @@ class Entry:
     answers: Counter[int] = field(default_factory=Counter)
     seen: int = 0
     waiting: bool = False
+    teaches: bool = True
 
     @property
     def program(self) -> Program | None:
@@ -101,6 +103,7 @@ class Entry:
             "answers": dict(self.answers),
             "seen": self.seen,
             "waiting": self.waiting,
+            "teaches": self.teaches,
         }
 
     @classmethod
@@ -114,6 +117,7 @@ class Entry:
             answers=Counter(state["answers"]),
             seen=state["seen"],
             waiting=state["waiting"],
+            teaches=state["teaches"],
         )
 
 

@@ -13,9 +13,10 @@ choose from), and what they lose under each of several decides which.
   with that module, under each at first and then more and more under the better ones.
 - What is settled but still answered badly stays on trial, and changes if another program is plainly
   better.
-- Where there are questions and expressions, modules learn from questions, and expressions try what
-  has learnt: the cube that is "left of the ball" is nearly always the leftmost, or another one
-  would be left of it, too. So which end a relation starts from does not show in expressions.
+- Expressions with sides teach no new module, they try what has learnt: the cube that is "left of
+  the ball" is nearly always the leftmost, or another one would be left of it, too. So which end a
+  relation starts from does not show in them; it does in "the cube of the same size as the ball".
+  Where there are questions and expressions, modules learn from questions.
 """
 
 from collections import Counter
@@ -71,7 +72,7 @@ class LayoutSearch:
             entry = self._entry(asked, task)
             entry.seen += 1
             place = entry.settled
-            if place is None and task == self._teacher:
+            if place is None and entry.teaches:
                 place = self._lessons.choose(entry, step, rng)
             tried = self._trials.next(entry) if step >= self._begin else None
             learning.append(None if place is None else entry.programs[place])
@@ -121,7 +122,9 @@ class LayoutSearch:
             found = programs(
                 asked.kinds, asked.turn, describe=task == "vqa", most_steps=self._most_steps
             )
-            self._entries[key] = Entry(found, settled=0 if len(found) == 1 else None)
+            teaches = task == self._teacher and not (task == "loc" and "R" in asked.kinds)
+            settled = 0 if len(found) == 1 else None
+            self._entries[key] = Entry(found, settled=settled, teaches=teaches)
         return self._entries[key]
 
     def _review(self, step: int) -> None:
@@ -164,9 +167,8 @@ class LayoutSearch:
                 self._lessons.begin(module, step)
 
     def _taught(self) -> list[Entry]:
-        """The wordings of the task that teaches."""
-        task = f"{self._teacher}: "
-        return [entry for key, entry in self._entries.items() if key.startswith(task)]
+        """The wordings that teach."""
+        return [entry for entry in self._entries.values() if entry.teaches]
 
     def state(self) -> dict[str, Any]:
         """All it knows as plain values, for a checkpoint."""
