@@ -52,7 +52,7 @@ class Entry:
     ``trial`` holds what was tried since it was last decided, ``training`` what was learnt under,
     ``answers`` all true answers, ``seen`` the number of questions since the last review;
     ``waiting`` says that the wording waits for a module that is new to all, ``teaches`` that its
-    questions may teach one.
+    questions may teach one; ``most`` bounds `blind`.
     """
 
     programs: tuple[Program, ...]
@@ -63,6 +63,7 @@ class Entry:
     seen: int = 0
     waiting: bool = False
     teaches: bool = True
+    most: float = math.inf
 
     @property
     def program(self) -> Program | None:
@@ -81,7 +82,7 @@ class Entry:
         if total < _LEAST_ANSWERS:
             return None
         shares = [count / total for count in self.answers.values()]
-        return max(-math.fsum(p * math.log(p) for p in shares), 0.1)
+        return min(max(-math.fsum(p * math.log(p) for p in shares), 0.1), self.most)
 
     def tried(self, place: int) -> int:
         """How many questions have tried a program."""
@@ -104,6 +105,7 @@ class Entry:
             "seen": self.seen,
             "waiting": self.waiting,
             "teaches": self.teaches,
+            "most": self.most,
         }
 
     @classmethod
@@ -118,6 +120,7 @@ class Entry:
             seen=state["seen"],
             waiting=state["waiting"],
             teaches=state["teaches"],
+            most=state["most"],
         )
 
 

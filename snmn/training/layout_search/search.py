@@ -17,8 +17,11 @@ choose from), and what they lose under each of several decides which.
   the ball" is nearly always the leftmost, or another one would be left of it, too. So which end a
   relation starts from does not show in them; it does in "the cube of the same size as the ball".
   Where there are questions and expressions, modules learn from questions.
+- Where there are expressions alone, nouns tell nearly all, and what is lost blindly is the choice
+  among a scene's objects, not the one among all places.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -36,6 +39,7 @@ _PERIOD = 250  # training steps between reviews
 _READY = 0.5  # of questions with fewer phrases have to be explained before one is tried
 _EXPLAINED = 0.5  # of what is lost by answering blindly is the most that they may lose
 _WAITING = 0.04  # of all questions have to wait before a module is new
+_OBJECTS = math.log(6.5)  # nats of a choice among the objects of a scene
 
 
 class LayoutSearch:
@@ -53,7 +57,7 @@ class LayoutSearch:
         self._entries: dict[str, Entry] = {}
         self._lessons = Lessons()
         self._familiarity = Familiarity()
-        self._trials = Trials(self._lessons, self._familiarity)
+        self._trials = Trials(self._lessons, self._familiarity, patient=teacher == "loc")
         self._reviewed = 0
 
     def choose(
@@ -124,7 +128,8 @@ class LayoutSearch:
             )
             teaches = task == self._teacher and not (task == "loc" and "R" in asked.kinds)
             settled = 0 if len(found) == 1 else None
-            self._entries[key] = Entry(found, settled=settled, teaches=teaches)
+            most = _OBJECTS if self._teacher == "loc" else math.inf
+            self._entries[key] = Entry(found, settled=settled, teaches=teaches, most=most)
         return self._entries[key]
 
     def _review(self, step: int) -> None:

@@ -23,11 +23,13 @@ _CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to
 class Trials:
     """Tries programs of modules that have learnt, and settles wordings on the best.
 
-    Questions with more than ``open`` phrases are not tried yet.
+    Questions with more than ``open`` phrases are not tried yet. If ``patient``, only what explains
+    a wording plainly is settled while a module that has not learnt yet could do better.
     """
 
-    def __init__(self, lessons: Lessons, familiarity: Familiarity):
+    def __init__(self, lessons: Lessons, familiarity: Familiarity, *, patient: bool = False):
         self.lessons, self.familiarity = lessons, familiarity
+        self.patient = patient
         self.open = 2
 
     def next(self, entry: Entry) -> int | None:
@@ -72,6 +74,8 @@ class Trials:
             if best is not None:
                 loss = entry.trial[best].mean
                 enough = _PROMISING if len(entry.programs) <= _FEW else _EXPLAINED
+                if self.patient and self._may_do_better(entry):
+                    enough = _PLAINLY
                 if loss < _PLAINLY * blind or (all_tried and loss < enough * blind):
                     entry.settled, entry.trial, entry.waiting = best, {}, False
             if all_tried and entry.settled is None:
@@ -88,9 +92,13 @@ class Trials:
 
         If none can come, it learns under the best there is.
         """
-        entry.waiting = any(self.lessons.unlearnt(program) for program in entry.programs)
+        entry.waiting = self._may_do_better(entry)
         if not entry.waiting and entry.trial:
             entry.settled, entry.trial = min(entry.trial, key=lambda p: self._cost(entry, p)), {}
+
+    def _may_do_better(self, entry: Entry) -> bool:
+        """Whether a wording has programs with a module that has not learnt yet."""
+        return any(self.lessons.unlearnt(program) for program in entry.programs)
 
     def _cost(self, entry: Entry, place: int) -> float:
         """What a program loses, with a price on its steps and on what is unfamiliar about them.
