@@ -17,19 +17,22 @@ _BADLY = 0.25  # settled wordings that lose more stay on trial
 _FEW = 8  # programs
 _GAIN = 0.1  # the share of its cost that another program has to take away from a settled one
 _PRICE = 0.01  # nats, of each step of a program
-_CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to be answered
+_CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to be answered,
+_PATIENCE = 4  # times as many where losses tell less
 
 
 class Trials:
     """Tries programs of modules that have learnt, and settles wordings on the best.
 
-    Questions with more than ``open`` phrases are not tried yet. If ``patient``, only what explains
-    a wording plainly is settled while a module that has not learnt yet could do better.
+    Questions with more than ``open`` phrases are not tried yet. If ``patient``, losses tell little:
+    only what explains a wording plainly is settled while a module that has not learnt yet could do
+    better, and what is familiar counts more.
     """
 
     def __init__(self, lessons: Lessons, familiarity: Familiarity, *, patient: bool = False):
         self.lessons, self.familiarity = lessons, familiarity
         self.patient = patient
+        self._caution = _PATIENCE * _CAUTION if patient else _CAUTION
         self.open = 2
 
     def next(self, entry: Entry) -> int | None:
@@ -107,7 +110,7 @@ class Trials:
         """
         score = entry.trial[place]
         unfamiliar = -self.familiarity(entry.programs[place]) / _enough(entry)
-        return score.mean + _PRICE * len(entry.programs[place]) + _CAUTION * unfamiliar
+        return score.mean + _PRICE * len(entry.programs[place]) + self._caution * unfamiliar
 
 
 def _enough(entry: Entry) -> int:
