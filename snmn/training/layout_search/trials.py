@@ -5,6 +5,7 @@ import math
 from snmn.training.layout_search.entry import Entry
 from snmn.training.layout_search.familiarity import Familiarity
 from snmn.training.layout_search.lessons import Lessons
+from snmn.training.layout_search.programs import modules
 
 _LEAST = 8  # questions that a program must have answered before it is settled
 _SURE = 32  # ... and before it takes the place of a settled one
@@ -17,8 +18,7 @@ _BADLY = 0.25  # settled wordings that lose more stay on trial
 _FEW = 8  # programs
 _GAIN = 0.1  # the share of its cost that another program has to take away from a settled one
 _PRICE = 0.01  # nats, of each step of a program
-_CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to be answered,
-_PATIENCE = 4  # times as many where losses tell less
+_CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to be answered
 
 
 class Trials:
@@ -26,13 +26,12 @@ class Trials:
 
     Questions with more than ``open`` phrases are not tried yet. If ``patient``, losses tell little:
     only what explains a wording plainly is settled while a module that has not learnt yet could do
-    better, and what is familiar counts more.
+    better, and of programs with one layout that all explain it, the most familiar.
     """
 
     def __init__(self, lessons: Lessons, familiarity: Familiarity, *, patient: bool = False):
         self.lessons, self.familiarity = lessons, familiarity
         self.patient = patient
-        self._caution = _PATIENCE * _CAUTION if patient else _CAUTION
         self.open = 2
 
     def next(self, entry: Entry) -> int | None:
@@ -72,6 +71,8 @@ class Trials:
         hopeful = self._hopeful(entry)
         tried = [place for place in hopeful if entry.tried(place) >= _enough(entry)]
         best = min(tried, key=lambda p: self._cost(entry, p), default=None)
+        if self.patient and best is not None:
+            best = self._most_familiar(entry, tried, best)
         all_tried = len(tried) == len(hopeful)
         if entry.settled is None:
             if best is not None:
@@ -99,6 +100,17 @@ class Trials:
         if not entry.waiting and entry.trial:
             entry.settled, entry.trial = min(entry.trial, key=lambda p: self._cost(entry, p)), {}
 
+    def _most_familiar(self, entry: Entry, tried: list[int], best: int) -> int:
+        """Of the programs with the best one's layout that explain a wording, or the best itself."""
+        layout = modules(entry.programs[best])
+        explain = [
+            place
+            for place in tried
+            if modules(entry.programs[place]) == layout
+            and entry.trial[place].mean < _EXPLAINED * entry.blind
+        ]
+        return max(explain, key=lambda p: (self.familiarity(entry.programs[p]), -p), default=best)
+
     def _may_do_better(self, entry: Entry) -> bool:
         """Whether a wording has programs with a module that has not learnt yet."""
         return any(self.lessons.unlearnt(program) for program in entry.programs)
@@ -110,7 +122,7 @@ class Trials:
         """
         score = entry.trial[place]
         unfamiliar = -self.familiarity(entry.programs[place]) / _enough(entry)
-        return score.mean + _PRICE * len(entry.programs[place]) + self._caution * unfamiliar
+        return score.mean + _PRICE * len(entry.programs[place]) + _CAUTION * unfamiliar
 
 
 def _enough(entry: Entry) -> int:
