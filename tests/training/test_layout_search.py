@@ -1,6 +1,7 @@
 """The search for layouts: wordings, programs, trials, blocks, and training with it."""
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -15,9 +16,12 @@ from snmn.data.batch import Batch
 from snmn.network.model import build_model
 from snmn.storage.typed_settings import ConfigError
 from snmn.training.layout_search.batches import aims, answer_losses, decisions, questions
+from snmn.training.layout_search.entry import Entry, Score
 from snmn.training.layout_search.familiarity import Familiarity
+from snmn.training.layout_search.lessons import LEARNING, Lessons
 from snmn.training.layout_search.programs import OTHERS, Step, modules, programs
 from snmn.training.layout_search.search import LayoutSearch
+from snmn.training.layout_search.trials import Trials
 from snmn.training.layout_search.wordings import wording
 from snmn.training.lightning_module import SNMNTraining
 from snmn.training.losses import SNMNLoss, words_loss
@@ -278,6 +282,36 @@ def test_of_expressions_only_those_without_sides_teach_and_only_where_there_are_
     assert taught == ({texts[2]} if teacher == "loc" else set())
     found = [program for key, program in search.settled().items() if "loc" in key]
     assert found == [simple, right, right]
+
+
+def test_of_expressions_with_one_layout_the_most_familiar_is_taken():
+    """One that starts in the middle answers better by luck, and one of another layout does not."""
+    found = programs("XRXRX", None, describe=False, most_steps=T)
+    chain, lucky = (
+        tuple(
+            Step(
+                "_Find" if place == order[0] else "_Filter" if place % 2 == 0 else "_Transform",
+                place,
+            )
+            for place in order
+        )
+        for order in ((4, 3, 2, 1, 0), (2, 3, 4, 1, 0))
+    )
+    assert {chain, lucky} <= set(found) and modules(chain) == modules(lucky)
+    lessons, familiarity = Lessons(), Familiarity()
+    lessons.learnt = set(LEARNING)
+    familiarity.learn([((Step("_Find", 2), Step("_Transform", 1), Step("_Filter", 0)), 1000)])
+    losses = {chain: 1.2, lucky: 0.05}
+    for patient, taken in ((True, chain), (False, lucky)):
+        trials = Trials(lessons, familiarity, patient=patient)
+        trials.open = 5
+        entry = Entry(found, answers=Counter({answer: 10 for answer in range(20)}))
+        for place, program in enumerate(found):
+            entry.trial[place] = Score()
+            for _ in range(8):
+                entry.trial[place].add(losses.get(program, 2.5))
+        trials.judge(entry)
+        assert entry.program == taken
 
 
 @pytest.mark.parametrize("at", [1500, 2100])

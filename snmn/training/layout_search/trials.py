@@ -72,7 +72,7 @@ class Trials:
         tried = [place for place in hopeful if entry.tried(place) >= _enough(entry)]
         best = min(tried, key=lambda p: self._cost(entry, p), default=None)
         if self.patient and best is not None:
-            best = self._most_familiar(entry, tried, best)
+            best = self._most_familiar(entry, best)
         all_tried = len(tried) == len(hopeful)
         if entry.settled is None:
             if best is not None:
@@ -100,13 +100,14 @@ class Trials:
         if not entry.waiting and entry.trial:
             entry.settled, entry.trial = min(entry.trial, key=lambda p: self._cost(entry, p)), {}
 
-    def _most_familiar(self, entry: Entry, tried: list[int], best: int) -> int:
+    def _most_familiar(self, entry: Entry, best: int) -> int:
         """Of the programs with the best one's layout that explain a wording, or the best itself."""
         layout = modules(entry.programs[best])
         explain = [
             place
-            for place in tried
+            for place in entry.trial
             if modules(entry.programs[place]) == layout
+            and entry.tried(place) >= _HOPELESS
             and entry.trial[place].mean < _EXPLAINED * entry.blind
         ]
         return max(explain, key=lambda p: (self.familiarity(entry.programs[p]), -p), default=best)
