@@ -49,7 +49,10 @@ class TFAdam(torch.optim.Adam):
         for group, update in zip(self.param_groups, coming, strict=True):
             if update:
                 group["eps"] = group["tf_eps"] / math.sqrt(1 - group["betas"][1] ** update)
-        super().step()
+        # Once a plain Adam has been made in this process, its step runs hooks as well, which this
+        # one's has run already: moving averages would take two steps at a time.
+        adam = torch.optim.Adam.step
+        (adam.__wrapped__ if getattr(adam, "hooked", False) else adam)(self)
         self._updates = coming
         return loss
 

@@ -115,8 +115,8 @@ def test_the_losses_of_a_run_are_those_of_its_configuration(trained, experiment)
     for each in tasks:
         suffix = f"_{each}" if task == "joint" else ""
         own = {"vqa": ["answer"], "loc": ["cell", "offset"]}[each]
-        held = ["layout", "words"] if task == "vqa" else ["sharpen", "prior"]
-        own += {"gt_layout": ["layout", "reading_order"], "scratch": held}[kind]
+        held = {"gt_layout": "reading_order", "scratch": "words"}
+        own += ["layout", held[kind]]
         expected |= {f"train/loss_{name}{suffix}" for name in own} | {f"train/loss{suffix}"}
     row = read_csv(trained(experiment) / "logs" / "metrics.csv")[0]
     assert {name for name in row if name.startswith("train/loss")} == expected
@@ -184,6 +184,7 @@ class TestJoint:
     def test_schedules_count_iterations(self, tiny):
         options = ["TRAIN.SHARPEN_SCHEDULE_BEGIN", 0, "TRAIN.SHARPEN_SCHEDULE_END", STEPS]
         options += ["TRAIN.SOLVER.WARMUP_ITER", 2, "TRAIN.SOLVER.SCHEDULE", "constant"]
+        options += ["TRAIN.USE_SHARPEN_LOSS", True, "TRAIN.LAYOUT_SEARCH", "[]"]
         run = run_training(tiny, "joint_scratch", *options, "EXP_NAME", "schedules")
         rates = logged(run, "train/learning_rate")
         assert rates == pytest.approx({1: 0.005, 2: 0.01, 3: 0.01, 4: 0.01})

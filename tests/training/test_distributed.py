@@ -75,7 +75,7 @@ def columns(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", ["vqa_gt_layout", "joint_scratch"])
+@pytest.mark.parametrize("experiment", ["vqa_gt_layout", "joint_gt_layout"])
 def test_two_processes_train_as_one_with_twice_the_batch(tiny, experiment):
     one, _ = run(tiny, experiment, f"{experiment}-one", "TRAIN.BATCH_SIZE", "8")
     share = ("TRAIN.BATCH_SIZE", "4", "--devices", "2")

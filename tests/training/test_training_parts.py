@@ -362,3 +362,15 @@ def overfitted(seed: int) -> bool:
 def test_a_handful_of_questions_is_overfitted():
     # A start from which a word is taken for the image stays there, so not every seed gets so far.
     assert any(overfitted(seed) for seed in range(6))
+
+
+def test_hooks_of_a_step_run_once_whatever_else_was_made_in_the_process():
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimiser, calls = TFAdam([weight], lr=0.1), []
+    optimiser.register_step_post_hook(lambda *_: calls.append(weight.item()))
+    for number in (1, 2):
+        weight.grad = torch.ones(1)
+        optimiser.step()
+        assert len(calls) == number
+        torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    assert calls == pytest.approx([0.9, 0.8])
