@@ -102,13 +102,13 @@ class Trials:
 
     def _most_familiar(self, entry: Entry, best: int) -> int:
         """Of the programs with the best one's layout that explain a wording, or the best itself."""
-        layout = modules(entry.programs[best])
+        blind, layout = entry.blind, modules(entry.programs[best])
         explain = [
             place
             for place in entry.trial
-            if modules(entry.programs[place]) == layout
-            and entry.tried(place) >= _HOPELESS
-            and entry.trial[place].mean < _EXPLAINED * entry.blind
+            if entry.tried(place) >= _HOPELESS
+            and entry.trial[place].mean < _EXPLAINED * blind
+            and modules(entry.programs[place]) == layout
         ]
         return max(explain, key=lambda p: (self.familiarity(entry.programs[p]), -p), default=best)
 
