@@ -46,7 +46,6 @@ def build_training(
         seed=seed,
         layout_search=tuple(train["LAYOUT_SEARCH"]) or None,
         reading_until=train["READING_UNTIL"],
-        kept_reading_weight=train["KEPT_READING_WEIGHT"],
         question_types=question_types,
         expression_types=expression_types,
         config=settings,
@@ -54,8 +53,6 @@ def build_training(
     if train["INIT_FROM_WEIGHTS"]:
         path = train["INIT_WEIGHTS_FILE"]
         start_from(training.model, path, read_checkpoint(path), settings)
-        if train["KEPT_READING_WEIGHT"]:
-            training.keep_reading()
     return training
 
 

@@ -22,7 +22,6 @@ from snmn.data.batch import Batch
 from snmn.network.intervention import Intervention
 from snmn.network.model import SNMNOutput, build_model
 from snmn.storage.typed_settings import ConfigError
-from snmn.training.kept_reading import KeptReading
 from snmn.training.layout_search.search import LayoutSearch
 from snmn.training.layout_search.step import searching_step
 from snmn.training.losses import SNMNLoss, module_entropy
@@ -51,9 +50,7 @@ class SNMNTraining(pl.LightningModule):
     decisions run, still held to them.
 
     Before the iteration ``reading_until`` it is only learnt to read: layouts and words, from
-    questions alone, which takes a fraction of the time. With ``kept_reading_weight`` the model is
-    held meanwhile to what `keep_reading` found it to read, and the vectors of words stay as they
-    are.
+    questions alone, which takes a fraction of the time.
 
     A model with both tasks makes two updates an iteration, one from a vqa batch and then one from a
     loc batch, as in the original; both are made by one optimiser. Whatever is counted in steps
@@ -73,7 +70,6 @@ class SNMNTraining(pl.LightningModule):
         max_steps: int = 200_000,
         seed: int = 0,
         reading_until: int = 0,
-        kept_reading_weight: float = 0.0,
         question_types: Sequence[str] = (),
         expression_types: Sequence[str] = (),
         layout_search: tuple[int, int] | None = None,
@@ -105,8 +101,6 @@ class SNMNTraining(pl.LightningModule):
             }
         )
         self.predictions: dict[str, list[dict[str, Tensor]]] = {}
-        # No part of the state: it is made again of the weights that the run begins with.
-        self._kept_reading: KeptReading | None = None
         self.log_is_due = False
         self._means = NamedMeans()
         self._watch = LossWatch()
@@ -115,10 +109,6 @@ class SNMNTraining(pl.LightningModule):
     def iteration(self) -> int:
         """Training iterations done; an iteration makes one update for each task."""
         return self.global_step // len(self.tasks)
-
-    def keep_reading(self) -> None:
-        """Remember how the model reads now, to hold it to that; see the class."""
-        self._kept_reading = KeptReading(self.model)
 
     def forward(self, batch: Batch, intervention: Intervention | None = None) -> SNMNOutput:
         """Run the model on a batch."""
@@ -195,11 +185,8 @@ class SNMNTraining(pl.LightningModule):
 
     def _reading_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss and module probabilities [N,T,M] of a step in which no image is looked at."""
-        encoded, control = self.model.decide(batch.question, batch.length)
+        _, control = self.model.decide(batch.question, batch.length)
         losses = self.loss.of_reading(control, batch)
-        if self._kept_reading is not None:
-            kept = self._kept_reading.loss(encoded, control, batch)
-            losses["kept_reading"] = self.hparams.kept_reading_weight * kept
         loss = sum(losses.values())
         if self.log_is_due:
             for name, value in losses.items():
@@ -208,13 +195,6 @@ class SNMNTraining(pl.LightningModule):
             right = (control.module_logits.argmax(dim=2) == batch.layout).all(dim=1)
             self._log_batch("train/layout_accuracy", right.float().mean(), batch, shown=True)
         return loss, control.module_probs
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Leave the vectors of words alone while what was read before is kept: modules fit them."""
-        words = self.model.question_encoder.embedding
-        reads = self.iteration < self.hparams.reading_until
-        if reads and self._kept_reading is not None and words.grad is not None:
-            words.grad.zero_()
 
     @property
     def _folder(self) -> Path | None:

@@ -199,9 +199,3 @@ def check_training_settings(settings: Mapping[str, Any]) -> None:
             "TRAIN.SHARE_SEED says which share is trained on: give TRAIN.LAYOUT_SHARE or "
             "TRAIN.IMAGE_SHARE, or leave it 0"
         )
-    kept = train["KEPT_READING_WEIGHT"]
-    if kept and not (train["READING_UNTIL"] and train["INIT_FROM_WEIGHTS"]):
-        raise ConfigError(
-            "TRAIN.KEPT_READING_WEIGHT holds training to what a trained model reads while only "
-            "that is learnt: give TRAIN.READING_UNTIL and TRAIN.INIT_FROM_WEIGHTS, or leave it 0"
-        )

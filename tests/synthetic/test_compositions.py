@@ -26,7 +26,7 @@ from clevr_prep.synthetic.language.families import FAMILIES, shape_of
 from clevr_prep.synthetic.language.grammar import read, say
 from clevr_prep.synthetic.language.meaning import NOTHING_SAID, to_program
 from clevr_prep.synthetic.language.needed_clauses import answer_of, needs_every_part
-from snmn.common.reading_order import next_read
+from snmn.common.reading_order import NOBODY, next_read
 from snmn.common.vocabulary import encode
 from tests.synthetic.test_questions import make_scene
 
@@ -200,16 +200,35 @@ def test_a_text_of_two_meanings_is_found_out():
 @pytest.mark.parametrize("one, other", [(FAR, SAME), (SAME, FAR), (LEFT, SAME)])
 @pytest.mark.parametrize("kind", ["and", "either"])
 def test_layouts_read_their_words_in_order(kind, one, other):
-    """The steps of the first set stand before those of the second: what a signal holds them to."""
+    """The steps of the first set stand before those of the second: what a signal holds them to.
+
+    Before both stands what the whole is called, where related things alone are put together.
+    """
     layout = expert_layout(to_program(("refer", (kind, NOTHING_SAID, one, other))))
     first = [len(expert_layout(to_program(("count", side)))) - 1 for side in (one, other)]
     following = next_read(tuple(layout))
-    step, order = next(i for i in range(sum(first)) if i not in following), []
-    while step >= 0:
-        order.append(step)
-        step = following[step]
+    called = [sum(first) + 1] if kind == "either" else []
+    assert (
+        [layout[step] for step in called] == layout[sum(first) + 1 :] == ["_Filter"][: len(called)]
+    )
     # Of each set its last step is named first, of both sets the first one.
-    assert order == [*range(first[0])][::-1] + [*range(first[0], sum(first))][::-1]
+    order = called + [*range(first[0])][::-1] + [*range(first[0], sum(first))][::-1]
+    assert [following[step] for step in order] == [*order[1:], NOBODY]
+
+
+def test_a_union_is_filtered_where_a_side_is_only_related():
+    def layout(*sides, said=NOTHING_SAID):
+        return expert_layout(to_program(("count", ("either", said, *sides))))
+
+    clipped = ["_Or", "_Filter", "_DescribeOne"]
+    related = ["_Find", "_Transform"]
+    assert layout(CUBE, SAME) == ["_Find", *related, *clipped]
+    assert layout(LEFT, SAME) == [*related, *related, *clipped]
+    # As CLEVR's own: what is filtered itself, and what is filtered as a whole anyway.
+    assert layout(CUBE, BALL) == ["_Find", "_Find", "_Or", "_DescribeOne"]
+    named = ("relate", CUBE[1], "left", BALL)
+    assert layout(named, BALL) == [*related, "_Filter", "_Find", "_Or", "_DescribeOne"]
+    assert layout(CUBE, SAME, said=THING[1]) == layout(CUBE, SAME)
 
 
 def test_two_deep_directions_are_computed_in_the_order_of_their_words():

@@ -13,6 +13,8 @@ from clevr_prep.synthetic.language.meaning import to_program
 from clevr_prep.synthetic.language.random_shapes import draw_shape
 
 _DRAWS = 8  # attempts at a question of one shape
+# How often a number of things is kept: a set of four or more is rare, and hard to count.
+_KEPT_COUNTS = {"0": 0.3, "1": 0.3, "2": 0.4, "3": 0.6}
 _SHAPES = 40  # shapes tried in vain before balance and variety are given up for once
 
 
@@ -73,6 +75,8 @@ def _ask(
             continue
         meaning, answer = drawn
         if picky and (meaning in asked or not balance.accepts(wanted, answer, choose)):
+            continue
+        if picky and shape[0] == "count" and choose.random() > _KEPT_COUNTS.get(answer, 1.0):
             continue
         program = to_program(meaning)
         if len(expert_layout(program)) > steps:

@@ -23,7 +23,7 @@ _WEIGHTS = {"scene": 0.15, "relate": 1.0, "same": 0.9, "and": 1.0, "either": 1.1
 _EITHER_THING = 0.1  # "the thing that is a cube or a ball" is seldom one object
 _OTHERS = 0.25  # of the samenesses: "anything else of the same size"
 _SAID = 0.25  # of the unions: "red things that are ..."
-_COUNTED_UNIONS = 0.4  # of the sets that are counted: two maps add up if they are of one scale
+_COUNTED_UNIONS = 0.6  # of the sets that are counted: two maps add up if they are of one scale
 
 
 def draw_shape(rng: random.Random, *, steps: int, held_out: bool = False) -> tuple:
