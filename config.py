@@ -144,7 +144,6 @@ class Train:
     LAYOUT_LOSS_WEIGHT: float = 1.0
     REC_LOSS_WEIGHT: float = 1.0
     READING_ORDER_WEIGHT: float = 0.0  # (ours) of expert layouts' words, in order
-    READING_UNTIL: int = 0  # (ours) before this step layouts and words alone, without any image
     USE_SHARPEN_LOSS: bool = False
     SHARPEN_LOSS_TYPE: str = "entropy"
     SHARPEN_LOSS_WEIGHT: float = 1e-5

@@ -45,7 +45,6 @@ def build_training(
         max_steps=train["MAX_ITER"],
         seed=seed,
         layout_search=tuple(train["LAYOUT_SEARCH"]) or None,
-        reading_until=train["READING_UNTIL"],
         question_types=question_types,
         expression_types=expression_types,
         config=settings,

@@ -49,9 +49,6 @@ class SNMNTraining(pl.LightningModule):
     `LayoutSearch`, which tries some from the first step on; from the second on the model's own
     decisions run, still held to them.
 
-    Before the iteration ``reading_until`` it is only learnt to read: layouts and words, from
-    questions alone, which takes a fraction of the time.
-
     A model with both tasks makes two updates an iteration, one from a vqa batch and then one from a
     loc batch, as in the original; both are made by one optimiser. Whatever is counted in steps
     (schedules, ``max_steps``, the step in logs and file names) counts iterations. What both tasks
@@ -69,7 +66,6 @@ class SNMNTraining(pl.LightningModule):
         attention_lr_scale: float = 1.0,
         max_steps: int = 200_000,
         seed: int = 0,
-        reading_until: int = 0,
         question_types: Sequence[str] = (),
         expression_types: Sequence[str] = (),
         layout_search: tuple[int, int] | None = None,
@@ -148,20 +144,6 @@ class SNMNTraining(pl.LightningModule):
 
         Raises NonFiniteError for a loss that is not a number.
         """
-        if self.iteration < self.hparams.reading_until:
-            loss, module_probs = self._reading_step(batch)
-        else:
-            loss, module_probs = self._answering_step(batch)
-        self._watch.add(self.iteration + 1, loss, batch)
-        if self.log_is_due or loss.device.type == "cpu":
-            self._watch.check(self._folder)
-        if self.log_is_due:
-            self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
-        self._log_iteration(done=self.global_step + 1)
-        return {"loss": loss, "module_probs": module_probs.detach()}
-
-    def _answering_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Loss and module probabilities [N,T,M] of a step that answers or finds."""
         if self.search is None:
             loss, output = self.shared_step(batch, "train")
         else:
@@ -173,28 +155,23 @@ class SNMNTraining(pl.LightningModule):
                 own=self.iteration >= self.hparams.layout_search[1],
                 learn=lambda aim, decided: self.shared_step(aim, "train", decided),
             )
+        self._watch.add(self.iteration + 1, loss, batch)
+        if self.log_is_due or loss.device.type == "cpu":
+            self._watch.check(self._folder)
         if self.log_is_due:
-            if batch.task == "vqa":
-                name, right = "accuracy", output.answer_logits.argmax(dim=1) == batch.answer
-            else:
-                name, right = "cell_accuracy", output.cell_scores.argmax(dim=1) == batch.box_cell
-            entropy = module_entropy(output.module_probs).mean()
-            self._log_batch(f"train/{name}", right.float().mean(), batch, shown=True)
-            self._log_batch("train/entropy", entropy, batch)
-        return loss, output.module_probs
+            self._log_step(batch, output)
+        self._log_iteration(done=self.global_step + 1)
+        return {"loss": loss, "module_probs": output.module_probs.detach()}
 
-    def _reading_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Loss and module probabilities [N,T,M] of a step in which no image is looked at."""
-        _, control = self.model.decide(batch.question, batch.length)
-        losses = self.loss.of_reading(control, batch)
-        loss = sum(losses.values())
-        if self.log_is_due:
-            for name, value in losses.items():
-                self._log_batch(f"train/loss_{name}", value, batch)
-            self._log_batch("train/loss", loss, batch, shown=True)
-            right = (control.module_logits.argmax(dim=2) == batch.layout).all(dim=1)
-            self._log_batch("train/layout_accuracy", right.float().mean(), batch, shown=True)
-        return loss, control.module_probs
+    def _log_step(self, batch: Batch, output: SNMNOutput) -> None:
+        """What a training batch shows beside its losses."""
+        self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])
+        if batch.task == "vqa":
+            name, right = "accuracy", output.answer_logits.argmax(dim=1) == batch.answer
+        else:
+            name, right = "cell_accuracy", output.cell_scores.argmax(dim=1) == batch.box_cell
+        self._log_batch(f"train/{name}", right.float().mean(), batch, shown=True)
+        self._log_batch("train/entropy", module_entropy(output.module_probs).mean(), batch)
 
     @property
     def _folder(self) -> Path | None:

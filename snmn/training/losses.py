@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from snmn.common.schedules import Staged
 from snmn.common.vocabulary import MODULES
-from snmn.network.controller import Control
 from snmn.network.heads import offsets_at
 from snmn.network.model import SNMNOutput
 from snmn.training.reading_order_loss import ReadingOrderLoss
@@ -162,17 +161,17 @@ class SNMNLoss(nn.Module):
             losses["l2"] = self.weight_decay * l2_regularisation(model)
         return losses
 
-    def of_reading(self, reading: Control | SNMNOutput, batch: Targets) -> dict[str, Tensor]:
-        """Those of what is read from questions alone, by name: layout, reading_order."""
+    def of_reading(self, output: SNMNOutput, batch: Targets) -> dict[str, Tensor]:
+        """Those of what is read of a question, by name: layout, reading_order."""
         losses = {}
         if self.layout_weight is not None and batch.layout is not None:
             # Averaged over those that have a layout, however few: each counts as ever.
             losses["layout"] = self.layout_weight * known_cross_entropy(
-                reading.module_logits.flatten(0, 1), batch.layout.flatten()
+                output.module_logits.flatten(0, 1), batch.layout.flatten()
             )
         if self.reading_order_weight is not None and batch.next_read is not None:
             losses["reading_order"] = self.reading_order_weight * self.reading_order(
-                reading.question_attention, batch.question, batch.layout, batch.next_read
+                output.question_attention, batch.question, batch.layout, batch.next_read
             )
         return losses
 

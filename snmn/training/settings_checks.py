@@ -186,9 +186,10 @@ def check_training_settings(settings: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"TRAIN.LAYOUT_SEARCH is two training steps, [from, own], not {search}; [] for none"
         )
-    for key in ("READING_ORDER_WEIGHT", "READING_UNTIL"):
-        if train[key] and not train["USE_GT_LAYOUT"]:
-            raise ConfigError(f"TRAIN.{key} is about expert layouts: set TRAIN.USE_GT_LAYOUT")
+    if train["READING_ORDER_WEIGHT"] and not train["USE_GT_LAYOUT"]:
+        raise ConfigError(
+            "TRAIN.READING_ORDER_WEIGHT is about expert layouts: set TRAIN.USE_GT_LAYOUT"
+        )
     if train["LAYOUT_SHARE"] < 1 and not train["USE_GT_LAYOUT"]:
         raise ConfigError(
             "TRAIN.LAYOUT_SHARE is about expert layouts, of which none is used: set "

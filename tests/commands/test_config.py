@@ -100,10 +100,6 @@ def test_every_shipped_config_builds(path):
         ("TRAIN:\n  FRESH_QUERIES_UNTIL: 5\n", "give TRAIN.FRESH_SCENES_FILE"),
         ("TRAIN:\n  FRESH_COMPOSITIONS: 0.5\n", "give TRAIN.FRESH_SCENES_FILE"),
         ("TRAIN:\n  FRESH_HELD_OUT: True\n", "give TRAIN.FRESH_COMPOSITIONS a share"),
-        (
-            "TRAIN:\n  USE_GT_LAYOUT: False\n  READING_UNTIL: 5\n",
-            "TRAIN.READING_UNTIL is about expert layouts: set TRAIN.USE_GT_LAYOUT",
-        ),
         ("TRAIN:\n  LAYOUT_PRIOR: [[0, _Find _Fnd]]\n", "LAYOUT_PRIOR: no module is called '_Fnd'"),
         ("TRAIN:\n  LAYOUT_PRIOR: [[0, _Find]]\n", "'_Find' has not MODEL.T_CTRL (9) steps"),
         ("TRAIN:\n  LAYOUT_PRIOR: [_Find]\n", "TRAIN.LAYOUT_PRIOR:"),

@@ -1,5 +1,6 @@
 """Optimiser, moving average, losses, schedules, metrics and checkpoints, each by itself."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -374,3 +375,21 @@ def test_hooks_of_a_step_run_once_whatever_else_was_made_in_the_process():
         assert len(calls) == number
         torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     assert calls == pytest.approx([0.9, 0.8])
+
+
+def test_adam_counts_no_update_of_what_has_no_gradient():
+    late, early = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    groups = [{"params": [early]}, {"params": [late]}]
+    optimiser = TFAdam(groups, lr=0.1)
+    for step in range(6):
+        early.grad = torch.ones(1)
+        late.grad = torch.ones(1) if step > 2 else None
+        optimiser.step()
+        if step == 3:
+            state = copy.deepcopy(optimiser.state_dict())
+    again = TFAdam(groups, lr=0.1)
+    again.load_state_dict(state)
+    late.grad = early.grad = torch.ones(1)
+    again.step()
+    assert again.param_groups[1]["eps"] == pytest.approx(1e-8 / (1 - 0.999**2) ** 0.5)
+    assert optimiser.param_groups[1]["eps"] == pytest.approx(1e-8 / (1 - 0.999**3) ** 0.5)
