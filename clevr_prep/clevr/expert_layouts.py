@@ -2,10 +2,11 @@
 
 They supervise the controller in the `gt_layout` experiments (section 4 of the paper).
 
-Ours, for what CLEVR never asks: a union with a side that is only related to something ("cubes or
-things left of the ball") is filtered for what the whole is called. The map of a Transform is not of
-one scale with Find's, so that things cannot be counted in the higher of both; the lower of that and
-of Find's again can.
+Ours, for what CLEVR never asks: a union with a side that is nothing but a sameness, or an
+intersection ("cubes or things that are the same size as the ball"), is filtered for what the whole
+is called. The map of a Transform is not of one scale with Find's, so that things cannot be counted
+in the higher of both; the lower of that and of Find's again can. Unions with a bare spatial
+relation, which CLEVR does ask for, are as in the original.
 """
 
 from collections.abc import Sequence
@@ -59,18 +60,15 @@ def _walk(
         modules += _walk(nodes, source, swapped, room - len(modules))
     if node.function != "unique":
         modules.append((_MODULE_OF[_family(node)], index))
-    if node.function == "union" and any(_only_related(nodes, side) for side in node.inputs):
+    if node.function == "union" and any(_is_composed(nodes, side) for side in node.inputs):
         # A Filter of the program that follows becomes one with it.
         modules.append(("_Filter", index))
     return modules
 
 
-def _only_related(nodes: list[Node], index: int) -> bool:
-    """Whether a node's set is of things that are related to others, and nothing else is said."""
-    node = nodes[index]
-    if node.function == "intersect":
-        return all(_only_related(nodes, side) for side in node.inputs)
-    return _family(node) in ("relate", "same")
+def _is_composed(nodes: list[Node], index: int) -> bool:
+    """Whether a union's side is one that CLEVR's unions never have, with nothing filtered in it."""
+    return nodes[index].function == "intersect" or _family(nodes[index]) == "same"
 
 
 def expert_steps(

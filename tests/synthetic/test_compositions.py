@@ -202,7 +202,7 @@ def test_a_text_of_two_meanings_is_found_out():
 def test_layouts_read_their_words_in_order(kind, one, other):
     """The steps of the first set stand before those of the second: what a signal holds them to.
 
-    Before both stands what the whole is called, where related things alone are put together.
+    Before both stands what the whole is called, where it is filtered for that.
     """
     layout = expert_layout(to_program(("refer", (kind, NOTHING_SAID, one, other))))
     first = [len(expert_layout(to_program(("count", side)))) - 1 for side in (one, other)]
@@ -216,7 +216,7 @@ def test_layouts_read_their_words_in_order(kind, one, other):
     assert [following[step] for step in order] == [*order[1:], NOBODY]
 
 
-def test_a_union_is_filtered_where_a_side_is_only_related():
+def test_a_union_is_filtered_where_a_side_is_a_sameness_or_an_intersection():
     def layout(*sides, said=NOTHING_SAID):
         return expert_layout(to_program(("count", ("either", said, *sides))))
 
@@ -224,7 +224,12 @@ def test_a_union_is_filtered_where_a_side_is_only_related():
     related = ["_Find", "_Transform"]
     assert layout(CUBE, SAME) == ["_Find", *related, *clipped]
     assert layout(LEFT, SAME) == [*related, *related, *clipped]
-    # As CLEVR's own: what is filtered itself, and what is filtered as a whole anyway.
+    assert layout(CUBE, ("and", NOTHING_SAID, LEFT, LEFT)) == [
+        "_Find", *related, *related, "_And", *clipped
+    ]  # fmt: skip
+    # As the original has CLEVR's own: a bare relation, what is filtered itself, and what is
+    # filtered as a whole anyway.
+    assert layout(CUBE, LEFT) == ["_Find", *related, "_Or", "_DescribeOne"]
     assert layout(CUBE, BALL) == ["_Find", "_Find", "_Or", "_DescribeOne"]
     named = ("relate", CUBE[1], "left", BALL)
     assert layout(named, BALL) == [*related, "_Filter", "_Find", "_Or", "_DescribeOne"]
