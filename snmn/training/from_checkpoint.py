@@ -14,6 +14,8 @@ from snmn.data.data_module import CLEVRDataModule
 from snmn.network.own_modules import import_modules
 from snmn.training.lightning_module import SNMNTraining
 
+_TESTED = ("model", "loss", "question_types", "expression_types")
+
 
 def load_training(
     path: str | Path, data: CLEVRDataModule, settings: dict[str, Any], *, ema: bool
@@ -43,6 +45,8 @@ def load_training(
     model |= {MODEL_ARGUMENTS[key]: value for key, value in changed.items()}
     hyper = checkpoint["hyper_parameters"] | {"model": model}
     hyper.setdefault("loss", loss_arguments(settings))  # Converted checkpoints have none.
+    # How it was trained, which older code may have done otherwise, changes no test.
+    hyper = {key: value for key, value in hyper.items() if key in _TESTED}
     try:
         training = SNMNTraining(**hyper)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
