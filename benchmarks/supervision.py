@@ -142,13 +142,18 @@ def report(outcomes: Sequence[Outcome]) -> str:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """A curve for each of three shares, by share of the layouts and by share of the images."""
-    figure = Figure(figsize=(7.6, 3.0), layout="constrained", facecolor="white")
+    """A curve for each of three shares, by share of the layouts and by share of the images.
+
+    What was trained with one share alone is no curve, and not drawn.
+    """
     by_layouts = [each for each in outcomes if each.condition.images == 1]
     by_images = [each for each in outcomes if each.condition.layouts == 1]
     panels = (("layouts", by_layouts), ("images", by_images))
+    panels = [(what, found) for what, found in panels if len(found) > 1] or panels[:1]
+    size = (3.8 * len(panels), 3.0)
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
     for place, (what, found) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, 2, place)
+        axes = figure.add_subplot(1, len(panels), place)
         found = sorted(found, key=lambda each: getattr(each.condition, what))
         shares = [getattr(each.condition, what) for each in found]
         for name, colour in _DRAWN.items():
