@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.generalise_tables import BASELINE, FALSE, SplitResult, report
-from benchmarks.results import ROOT, ResultsError, Trial, filled, read_json, sha256
+from benchmarks.results import ROOT, ResultsError, Trial, fill, read_json, sha256
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
 from clevr_prep.synthetic.compositions.build import build_compositions, splits_of
@@ -197,9 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = report(tables)
         print(f"## {checkpoint.stem}\n\n{text}\n")
         if given.write:
-            content = filled(given.write, {checkpoint.stem: text})
-            with replacing(given.write) as partial:
-                partial.write_text(content, encoding="utf-8")
+            fill(given.write, {checkpoint.stem: text})
 
 
 if __name__ == "__main__":

@@ -189,6 +189,13 @@ def filled(path: Path, sections: Mapping[str, str]) -> str:
     return text
 
 
+def fill(path: Path, sections: Mapping[str, str]) -> None:
+    """Write each section's content between its comments in a file, as `filled` has it."""
+    text = filled(path, sections)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def count(text: str) -> int:
     """A number above 0 on the command line."""
     if not text.isdecimal() or not int(text):
@@ -230,9 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not given.cards:
         pages |= results_pages(given, checkpoints, arguments or sys.argv[1:])
     for path, sections in pages.items():
-        text = filled(path, sections)
-        with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+        fill(path, sections)
         print(f"tables: {path}")
 
 

@@ -21,7 +21,7 @@ import matplotlib
 
 from benchmarks.reproduce.data_steps import script
 from benchmarks.reproduce.steps import ROOT, Step, run_step
-from benchmarks.results import count, filled, read_json
+from benchmarks.results import count, fill, filled, read_json
 from benchmarks.results_tables import interval, table
 from config import load_config, to_dict
 from snmn.common.commands import run
@@ -34,9 +34,12 @@ from matplotlib.figure import Figure  # noqa: E402
 
 CONFIG = ROOT / "configs" / "quickstart.yaml"
 LAYOUTS, IMAGES = (0.0, 0.001, 0.01, 0.1, 1.0), (0.1, 0.25, 0.5, 1.0)
-_TRAINING_CODE = ("clevr_prep", "snmn", "config.py", "train.py")
-# Of the picture: what is drawn of a summary, as the table's columns call it.
-_DRAWN = {"right": "#0072B2", "layout as the expert's": "#D55E00", "program": "#009E73"}
+# Which of the table's columns are drawn, and in what colour.
+_DRAWN = {
+    "right": "#0072B2",
+    "layout as the expert's": "#D55E00",
+    "program gives the model's answer": "#009E73",
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ class Condition:
             pairs += ["TRAIN.LAYOUT_SHARE", f"{self.layouts:g}"]
         if self.images < 1:
             pairs += ["TRAIN.IMAGE_SHARE", f"{self.images:g}"]
-        shared = self.images < 1 or 0 < self.layouts < 1
-        return pairs + ["TRAIN.SHARE_SEED", str(self.seed)] * (shared and self.seed > 0)
+        if self.images < 1 or 0 < self.layouts < 1:
+            pairs += ["TRAIN.SHARE_SEED", str(self.seed)]
+        return pairs
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Outcome:
             "right": self.summary["accuracy"],
             "... with the layout made discrete": explanation["discrete_layout"]["right"],
             "layout as the expert's": self.summary["layouts"]["whole"],
-            "program": explanation["discrete_program"]["as_model"],
+            "program gives the model's answer": explanation["discrete_program"]["as_model"],
         }
 
 
@@ -102,7 +106,6 @@ def steps_of(condition: Condition, given: argparse.Namespace) -> tuple[Step, Ste
         reads=tuple(Path(config.IMDB_FILE % split) for split in ("train", "val")),
         settings=to_dict(config),
         replaces=(folder,),
-        code=_TRAINING_CODE,
     )
     test = (script("test.py"), str(CONFIG), str(checkpoint), *settings)
     tested = Step(
@@ -138,17 +141,22 @@ def report(outcomes: Sequence[Outcome]) -> str:
         cells += [interval(share) for share in outcome.shares.values()]
         rows.append([*cells, f"{discrete['effective_number']:.1f}"])
     head = ["layouts", "images", *outcomes[0].shares, "effective number of layouts"]
-    return table(head, rows).replace("| program |", "| program gives the model's answer |")
+    return table(head, rows)
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """A curve for each of three shares, by share of the layouts and by share of the images."""
-    figure = Figure(figsize=(7.6, 3.0), layout="constrained", facecolor="white")
+    """A curve for each of three shares, by share of the layouts and by share of the images.
+
+    What was trained with one share alone is no curve, and not drawn.
+    """
     by_layouts = [each for each in outcomes if each.condition.images == 1]
     by_images = [each for each in outcomes if each.condition.layouts == 1]
     panels = (("layouts", by_layouts), ("images", by_images))
+    panels = [(what, found) for what, found in panels if len(found) > 1] or panels[:1]
+    size = (3.8 * len(panels), 3.0)
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
     for place, (what, found) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, 2, place)
+        axes = figure.add_subplot(1, len(panels), place)
         found = sorted(found, key=lambda each: getattr(each.condition, what))
         shares = [getattr(each.condition, what) for each in found]
         for name, colour in _DRAWN.items():
@@ -206,9 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = report(found)
     print(f"\n{text}")
     if given.write:
-        content = filled(given.write, {"supervision": text})
-        with replacing(given.write) as partial:
-            partial.write_text(content, encoding="utf-8")
+        fill(given.write, {"supervision": text})
     if given.figure:
         with replacing(given.figure) as partial:
             draw(found).savefig(partial, format="png", dpi=110)

@@ -11,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -21,6 +22,7 @@ from clevr_prep.data.get_ground_truth_layout import main as build_layouts
 from server.browse import browse, listen
 from server.main import create_app
 from server.settings import Settings
+from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.errors import UserError
 from snmn.evaluation.scores import family
@@ -99,6 +101,20 @@ def test_the_folder_of_a_model_is_tested_like_its_checkpoint(experiment):
     (experiment / "hub" / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="trained on features with preprocess another"):
         test_command.main([str(experiment / "tiny.yaml"), str(experiment / "hub")])
+
+
+def test_a_setting_of_training_that_is_gone_since_changes_no_test(experiment):
+    content = read_checkpoint(experiment / "runs" / "tiny" / "last.ckpt")
+    content["hyper_parameters"] |= {"reads_first": 5}
+    (experiment / "older").mkdir()
+    torch.save(content, experiment / "older" / "tiny.ckpt")
+    rows = []
+    for checkpoint in ("older/tiny.ckpt", "runs/tiny/last.ckpt"):
+        out = experiment / "older" / checkpoint
+        call = [experiment / "tiny.yaml", experiment / checkpoint, "--batches", 1, "--out", out]
+        test_command.main([*map(str, call)])
+        rows.append(read_csv(out / "tiny" / "val" / "predictions.csv"))
+    assert rows[0] and rows[0] == rows[1]
 
 
 class TestTotals:
