@@ -44,12 +44,15 @@ trained: prepare
 summary: trained
 	$(BIN)/python test.py configs/quickstart.yaml $(RUN)/last.ckpt
 
-# A little of every room, in two minutes on two cores. A file's tests share what they prepare.
+# A file's tests share what they prepare.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# A little of every room, in two minutes on two cores.
 fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
 
 test: install
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 lint: install
 	$(BIN)/ruff check .
