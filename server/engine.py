@@ -32,7 +32,7 @@ from server.true_scene import is_sentence
 from snmn.backbones import Backbone, BackboneError, build_backbone
 from snmn.evaluation.marks import Marker
 from snmn.network.edits import Edits
-from snmn.predict import forward, image_features
+from snmn.predict import check_backbone, forward, image_features, preprocessing
 
 log = logging.getLogger("uvicorn.error")
 _NO_EDITS = Edits()
@@ -48,8 +48,8 @@ class Engine:
         self.settings = settings
         self.results = read_results(settings.results, images=settings.result_images)
         self.entries = add_tested_models(read_catalogue(settings.checkpoints), self.results)
-        self._backbones: dict[str, Backbone] = {}
-        self._features: dict[tuple[str, str], Tensor] = {}  # of samples, by backbone and id
+        self._backbones: dict[tuple[str, str], Backbone] = {}  # by name and preprocessing
+        self._features: dict[tuple[Backbone, str], Tensor] = {}  # of samples, by id
         self._waiting = 0
         self._tasks: dict[str, asyncio.Task] = {}
         self._loading = asyncio.Lock()  # one after the other, in the order of the page
@@ -148,9 +148,9 @@ class Engine:
             if tested is not None:
                 features = tested_features(results, row, entry, self._image_features)
             elif sample is not None:
-                features = self._sample_features(entry.backbone, sample)
+                features = self._sample_features(entry, sample)
             else:
-                features = self._image_features(entry.backbone, image)
+                features = self._image_features(entry, image)
             output = forward(entry.model, indices, features, plan)
             return tell(entry, words, output, features, plan.given, size, question, sample, start)
 
@@ -225,8 +225,10 @@ class Engine:
         entry.load(self.settings.modules)
         warm_up(entry)
         try:
+            if entry.extracts:
+                check_backbone(entry.model, self._backbone(entry))
             for name in all_samples() if entry.extracts else ():
-                self._sample_features(entry.backbone, name)
+                self._sample_features(entry, name)
         except BackboneError as error:
             if not entry.tested:
                 raise
@@ -237,21 +239,22 @@ class Engine:
     def _attributes(self, entry: Entry) -> dict:
         """What is known of the features that a model takes; nothing where they cannot be told."""
         if entry.extracts:
-            return self._backbone(entry.backbone).attributes
+            return self._backbone(entry).attributes
         tests = [test for test in self.results.values() if test.model == entry.name]
         return next((test.features.attributes for test in tests if test.features), {})
 
-    def _backbone(self, name: str) -> Backbone:
-        if name not in self._backbones:
-            self._backbones[name] = build_backbone(name)
-        return self._backbones[name]
+    def _backbone(self, entry: Entry) -> Backbone:
+        name, how = entry.backbone, preprocessing(entry.backbone, entry.model)
+        if (name, how) not in self._backbones:
+            self._backbones[name, how] = build_backbone(name, preprocess=how)
+        return self._backbones[name, how]
 
-    def _sample_features(self, backbone: str, sample: str) -> Tensor:
-        key = (backbone, sample)
+    def _sample_features(self, entry: Entry, sample: str) -> Tensor:
+        key = (self._backbone(entry), sample)
         if key not in self._features:
             image = open_sample(find_sample(sample))
-            self._features[key] = self._image_features(backbone, image)
+            self._features[key] = self._image_features(entry, image)
         return self._features[key]
 
-    def _image_features(self, backbone: str, image: Image.Image) -> Tensor:
-        return image_features(self._backbone(backbone), image)
+    def _image_features(self, entry: Entry, image: Image.Image) -> Tensor:
+        return image_features(self._backbone(entry), image)

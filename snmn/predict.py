@@ -111,7 +111,9 @@ class Predictor:
     ):
         self.model = load_model(checkpoint, modules=modules)
         card = {"features": backbone} if backbone else _card(Path(checkpoint))
-        self.backbone = build_backbone(find_backbone(card, self.model))
+        name = find_backbone(card, self.model)
+        self.backbone = build_backbone(name, preprocess=preprocessing(name, self.model))
+        check_backbone(self.model, self.backbone)
         self.marker = Marker(self.model, self.backbone.attributes)
 
     @classmethod
@@ -192,6 +194,22 @@ def find_backbone(card: dict, model: SNMN) -> str:
             f"{', '.join(fitting) or 'none'}"
         )
     return named
+
+
+def preprocessing(backbone: str, model: SNMN) -> str:
+    """How a backbone prepares images for a model: as for its training, else as it always does."""
+    return str(model.trained_on.get("preprocess", BACKBONES[backbone].preprocess[0]))
+
+
+def check_backbone(model: SNMN, backbone: Backbone) -> None:
+    """Refuse a backbone whose features are not what the model was trained on, if that is known."""
+    for key in ("weights_sha256", "preprocess"):
+        wanted, found = model.trained_on.get(key, "unknown"), backbone.attributes[key]
+        if wanted not in ("unknown", found):
+            raise BackboneError(
+                f"the model was trained on features of {model.trained_on.get('backbone')} with "
+                f"{key} {wanted}, here it has {found}"
+            )
 
 
 def image_features(backbone: Backbone, image: Image.Image) -> Tensor:

@@ -16,18 +16,18 @@ log = logging.getLogger("uvicorn.error")
 
 
 def tested_features(
-    results: Results, number: int, entry: Entry, extract: Callable[[str, Image.Image], Tensor]
+    results: Results, number: int, entry: Entry, extract: Callable[[Entry, Image.Image], Tensor]
 ) -> Tensor:
     """Features [1,H,W,D] of a row's image for a model.
 
-    ``extract`` makes features by a backbone's name, of an image whose stored ones are not here or
+    ``extract`` makes features for a model, of an image whose stored ones are not here or
     not for this model. DemoError says why there are none.
     """
     stored = _stored(results, number, entry)
     if stored is not None:
         return stored
     refuse_other_images(entry)
-    return extract(entry.backbone, results.open_image(number))
+    return extract(entry, results.open_image(number))
 
 
 def refuse_other_images(entry: Entry) -> None:

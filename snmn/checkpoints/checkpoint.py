@@ -186,6 +186,7 @@ def load_model(
     with naming(path):
         model = build_model(**arguments)
     load_weights(model, path, checkpoint, ema=ema)
+    model.trained_on = checkpoint.get("features", {})
     return model.eval()
 
 

@@ -65,7 +65,11 @@ class SNMNOutput:
 
 
 class SNMN(nn.Module):
-    """The Stack Neural Module Network (section 3 of the paper); made by `build_model`."""
+    """The Stack Neural Module Network (section 3 of the paper); made by `build_model`.
+
+    ``trained_on`` says what the features were made with that a checkpoint's model was trained on:
+    backbone, weights_sha256, preprocess and image_size; empty where nobody knows.
+    """
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class SNMN(nn.Module):
         self.cell_scores = cell_scores
         self.box_offsets = box_offsets
         self.reconstruction = reconstruction
+        self.trained_on: dict[str, str | int] = {}
 
     def forward(
         self,

@@ -11,13 +11,17 @@ from PIL import Image
 import snmn
 from server.main import create_app
 from server.samples import find_sample, open_sample
+from snmn.backbones import BackboneError
 from snmn.checkpoints.bundled import bundled_names, bundled_path
+from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.vocabulary import ANSWERS, MODULES, UnknownWordError, encode
-from snmn.predict import image_features, main
+from snmn.network.model import build_model
+from snmn.predict import image_features, main, preprocessing
 from snmn.storage.rgb import ImageError
+from snmn.storage.torch_file import write_torch_file
 from tests.helpers.image_kinds import ORIENTATION, grey_kinds, hidden, picture, unclear
-from tests.helpers.tiny_server import settings
+from tests.helpers.tiny_server import KINDS, SIZES, settings
 
 SAMPLE = "scene-01"
 ASKED = {
@@ -174,6 +178,36 @@ def test_unknown_word(predictors):
 def test_empty_question(predictors, question):
     with pytest.raises(ValueError, match="question is empty"):
         predictors["vqa_gt_layout"](Image.new("RGB", (48, 32)), question)
+
+
+@pytest.fixture
+def trained_on(tmp_path):
+    """Writes a bundled model as if it had been trained on such features; returns its path."""
+
+    def write(**features):
+        content = read_checkpoint(bundled_path("vqa_scratch"))
+        content["features"] = content["features"] | features
+        write_torch_file(tmp_path / "model.ckpt", content)
+        return tmp_path / "model.ckpt"
+
+    return write
+
+
+def test_features_of_other_weights_are_refused(trained_on):
+    path = trained_on(weights_sha256="0" * 64)
+    with pytest.raises(BackboneError, match="trained on features of cellnet with weights_sha256 0"):
+        snmn.Predictor(path)
+    with pytest.raises(BackboneError, match="no preprocessing 'caffe', only signed"):
+        snmn.Predictor(trained_on(preprocess="caffe"))
+    # What a folder of .npy files says of those who made it.
+    assert snmn.Predictor(trained_on(weights_sha256="unknown")).backbone is not None
+
+
+@pytest.mark.parametrize("known", [{}, {"preprocess": "caffe"}])
+def test_images_are_prepared_as_for_training(known):
+    model = build_model(**SIZES | KINDS["vqa_gt_layout"])
+    model.trained_on = known
+    assert preprocessing("resnet101_c4", model) == known.get("preprocess", "imagenet")
 
 
 def test_unknown_model():

@@ -8,6 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from server.main import create_app
+from snmn.checkpoints.checkpoint import read_checkpoint
+from snmn.storage.torch_file import write_torch_file
 from tests.helpers.image_kinds import in_file, picture, unclear
 from tests.helpers.tiny_server import (
     ASK,
@@ -278,6 +280,17 @@ def test_a_damaged_checkpoint_does_not_stop_the_others(models, tmp_path, reliabi
                 assert "log" in body["detail"] and str(tmp_path) not in body["detail"]
             assert post(client).json()["model"] == "vqa_scratch"
             assert client.get("/healthz").json() == {"status": "ok", "ready": ["vqa_scratch"]}
+
+
+def test_a_model_of_features_of_other_weights_does_not_stop_the_others(tmp_path):
+    write_models(tmp_path, ["vqa_scratch", "vqa_gt_layout"])
+    path = tmp_path / "vqa_gt_layout.ckpt"
+    made_with = {"backbone": "cellnet", "weights_sha256": "0" * 64}
+    write_torch_file(path, read_checkpoint(path) | {"features": made_with})
+    with TestClient(create_app(settings(tmp_path))) as client:
+        assert post(client, {**ASK, "model": "vqa_scratch"}).status_code == 200
+        refused(post(client, {**ASK, "model": "vqa_gt_layout"}), 409, "not_ready")
+        assert client.get("/healthz").json() == {"status": "ok", "ready": ["vqa_scratch"]}
 
 
 def test_nothing_is_written_to_disk(client, monkeypatch, tmp_path):
