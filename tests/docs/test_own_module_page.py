@@ -17,7 +17,7 @@ import train
 from server.main import create_app
 from server.settings import Settings
 from snmn import predict
-from snmn.backbones import BACKBONES
+from snmn.backbones import BACKBONES, build_backbone
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.vocabulary import MODULES
 from tests.commands.test_testing import test_command
@@ -55,8 +55,10 @@ def folder(tmp_path_factory):
     for name, text in files().items():
         (folder / name).write_text(text)
     (folder / "configs").symlink_to(ROOT / "configs")
-    entry = BACKBONES["cellnet"]  # The shape of its features, so that images can be asked about.
-    write_clevr(folder, {"train": 3, "val": 3, "test": 1}, grid=entry.grid, dim=entry.dim)
+    # As if the features were of this backbone, so that images can be asked about.
+    entry, made_with = BACKBONES["cellnet"], build_backbone("cellnet").attributes
+    shape = {"grid": entry.grid, "dim": entry.dim}
+    write_clevr(folder, {"train": 3, "val": 3, "test": 1}, **shape, made_with=made_with)
     pixels = np.random.default_rng(0).integers(0, 256, (48, 72, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "scene.png")
     with pytest.MonkeyPatch.context() as patch:

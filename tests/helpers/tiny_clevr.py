@@ -1,6 +1,7 @@
 """A tiny dataset in CLEVR's format with images of noise and random features, made from scratch."""
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
@@ -13,21 +14,31 @@ from snmn.data.feature_writer import FeatureWriter
 from tests.helpers.tiny_dataset import ATTRIBUTES
 
 
-def write_clevr(root, images: dict[str, int], *, grid: tuple[int, int], dim: int) -> None:
-    """Write images, scenes, questions, layouts, features and imdbs of splits of so many images."""
+def write_clevr(
+    root,
+    images: dict[str, int],
+    *,
+    grid: tuple[int, int],
+    dim: int,
+    made_with: Mapping = ATTRIBUTES,
+) -> None:
+    """Write images, scenes, questions, layouts, features and imdbs of splits of so many images.
+
+    The features are random, whatever they are said to be ``made_with``.
+    """
     rng = np.random.default_rng(0)
     for folder in ("scenes", "questions"):
         (root / folder).mkdir()
     for split, count in images.items():
-        _write_split(root, split, count, rng, grid, dim)
+        _write_split(root, split, count, rng, grid, dim, made_with)
     build_layouts(["--data-dir", str(root)])
     build_imdb(["--data-dir", str(root), "--out", str(root / "imdb")])
 
 
-def _write_split(root, split, count, rng, grid, dim):
+def _write_split(root, split, count, rng, grid, dim, made_with):
     scenes, questions = [], []
     (root / "images" / split).mkdir(parents=True)
-    with FeatureWriter(root / "features" / split, attributes=ATTRIBUTES) as writer:
+    with FeatureWriter(root / "features" / split, attributes=made_with) as writer:
         for image in range(count):
             name = f"CLEVR_{split}_{image:06d}.png"
             where = {"image_index": image, "image_filename": name, "split": split}
