@@ -15,11 +15,11 @@ from server.schemas import ModelInfo, State, Task
 from snmn.backbones import BackboneError
 from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.checkpoint import load_model
+from snmn.checkpoints.model_backbone import find_backbone
 from snmn.common.paths import visible_files
 from snmn.evaluation.marks import Marker
 from snmn.network.model import SNMN
 from snmn.network.modules import NeuralModule
-from snmn.predict import find_backbone
 
 
 @dataclass

@@ -30,9 +30,10 @@ from server.schemas import Layouts, ModelInfo, Prediction
 from server.settings import Settings
 from server.true_scene import is_sentence
 from snmn.backbones import Backbone, BackboneError, build_backbone
+from snmn.checkpoints.model_backbone import check_backbone, preprocessing
 from snmn.evaluation.marks import Marker
 from snmn.network.edits import Edits
-from snmn.predict import check_backbone, forward, image_features, preprocessing
+from snmn.predict import forward, image_features
 
 log = logging.getLogger("uvicorn.error")
 _NO_EDITS = Edits()
@@ -227,8 +228,8 @@ class Engine:
         try:
             if entry.extracts:
                 check_backbone(entry.model, self._backbone(entry))
-            for name in all_samples() if entry.extracts else ():
-                self._sample_features(entry, name)
+                for name in all_samples():
+                    self._sample_features(entry, name)
         except BackboneError as error:
             if not entry.tested:
                 raise

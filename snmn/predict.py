@@ -20,10 +20,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
-from snmn.checkpoints.bundled import bundled_path, read_card
+from snmn.backbones import Backbone, build_backbone
+from snmn.checkpoints.bundled import bundled_path
 from snmn.checkpoints.checkpoint import load_model
-from snmn.checkpoints.model_folder import folder_backbone
+from snmn.checkpoints.model_backbone import (
+    check_backbone,
+    features_card,
+    find_backbone,
+    preprocessing,
+)
 from snmn.common.answer_kinds import is_question
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.commands import run
@@ -110,7 +115,7 @@ class Predictor:
         modules: Mapping[str, type[NeuralModule]] | None = None,
     ):
         self.model = load_model(checkpoint, modules=modules)
-        card = {"features": backbone} if backbone else _card(Path(checkpoint))
+        card = {"features": backbone} if backbone else features_card(Path(checkpoint))
         name = find_backbone(card, self.model)
         self.backbone = build_backbone(name, preprocess=preprocessing(name, self.model))
         check_backbone(self.model, self.backbone)
@@ -170,46 +175,6 @@ class Predictor:
         else:
             marks = self.marker.marks_of_one(steps, output, encoded, features, image.size)
         return Result(image, question, answers, None if box is None else box.tolist(), steps, marks)
-
-
-def _card(checkpoint: Path) -> dict:
-    """What is said of a model, in a card beside its file or in its folder."""
-    if not checkpoint.is_dir():
-        return read_card(checkpoint)
-    named = folder_backbone(checkpoint)
-    return {"features": named} if named else {}
-
-
-def find_backbone(card: dict, model: SNMN) -> str:
-    """Name of the backbone whose features a model was trained on: from its card, else by shape."""
-    grid = tuple(model.knowledge_base.grid)
-    shape = (*grid, model.knowledge_base.feature_dim)
-    named = card.get("features")
-    fitting = [name for name, entry in BACKBONES.items() if (*entry.grid, entry.dim) == shape]
-    if named is None and len(fitting) == 1:
-        return fitting[0]
-    if named not in fitting:
-        raise BackboneError(
-            f"the model's features are said to be {named!r}; of its shape {shape} there are "
-            f"{', '.join(fitting) or 'none'}"
-        )
-    return named
-
-
-def preprocessing(backbone: str, model: SNMN) -> str:
-    """How a backbone prepares images for a model: as for its training, else as it always does."""
-    return str(model.trained_on.get("preprocess", BACKBONES[backbone].preprocess[0]))
-
-
-def check_backbone(model: SNMN, backbone: Backbone) -> None:
-    """Refuse a backbone whose features are not what the model was trained on, if that is known."""
-    for key in ("weights_sha256", "preprocess"):
-        wanted, found = model.trained_on.get(key, "unknown"), backbone.attributes[key]
-        if wanted not in ("unknown", found):
-            raise BackboneError(
-                f"the model was trained on features of {model.trained_on.get('backbone')} with "
-                f"{key} {wanted}, here it has {found}"
-            )
 
 
 def image_features(backbone: Backbone, image: Image.Image) -> Tensor:

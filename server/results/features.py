@@ -20,8 +20,8 @@ def tested_features(
 ) -> Tensor:
     """Features [1,H,W,D] of a row's image for a model.
 
-    ``extract`` makes features for a model, of an image whose stored ones are not here or
-    not for this model. DemoError says why there are none.
+    ``extract`` makes features for a model, of an image whose stored ones are not here or not for
+    this model. DemoError says why there are none.
     """
     stored = _stored(results, number, entry)
     if stored is not None:

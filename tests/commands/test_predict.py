@@ -15,9 +15,10 @@ from snmn.backbones import BackboneError
 from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
+from snmn.checkpoints.model_backbone import preprocessing
 from snmn.common.vocabulary import ANSWERS, MODULES, UnknownWordError, encode
 from snmn.network.model import build_model
-from snmn.predict import image_features, main, preprocessing
+from snmn.predict import image_features, main
 from snmn.storage.rgb import ImageError
 from snmn.storage.torch_file import write_torch_file
 from tests.helpers.image_kinds import ORIENTATION, grey_kinds, hidden, picture, unclear

@@ -1,0 +1,56 @@
+"""The backbone whose features a model takes: which one, and how it has to prepare images.
+
+Its name is in the card beside the model, or follows from the features' shape. A checkpoint says
+besides what its features were made with, as far as anybody knew: the same backbone trained anew
+gives features that mean nothing to the model.
+"""
+
+from pathlib import Path
+
+from snmn.backbones import BACKBONES, Backbone, BackboneError
+from snmn.checkpoints.bundled import read_card
+from snmn.checkpoints.model_folder import folder_backbone
+from snmn.network.model import SNMN
+
+
+def features_card(checkpoint: Path) -> dict:
+    """What is said of a model, in a card beside its file or in its folder."""
+    if not checkpoint.is_dir():
+        return read_card(checkpoint)
+    named = folder_backbone(checkpoint)
+    return {"features": named} if named else {}
+
+
+def find_backbone(card: dict, model: SNMN) -> str:
+    """Name of the backbone whose features a model was trained on: from its card, else by shape."""
+    grid = tuple(model.knowledge_base.grid)
+    shape = (*grid, model.knowledge_base.feature_dim)
+    named = card.get("features")
+    fitting = [name for name, entry in BACKBONES.items() if (*entry.grid, entry.dim) == shape]
+    if named is None and len(fitting) == 1:
+        return fitting[0]
+    if named not in fitting:
+        raise BackboneError(
+            f"the model's features are said to be {named!r}; of its shape {shape} there are "
+            f"{', '.join(fitting) or 'none'}"
+        )
+    return named
+
+
+def preprocessing(backbone: str, model: SNMN) -> str:
+    """How a backbone prepares images for a model: as for its training, else as it always does."""
+    return str(model.trained_on.get("preprocess", BACKBONES[backbone].preprocess[0]))
+
+
+def check_backbone(model: SNMN, backbone: Backbone) -> None:
+    """Refuse a backbone with other weights than the model's features came from, if those are known.
+
+    Raises BackboneError.
+    """
+    wanted = model.trained_on.get("weights_sha256", "unknown")
+    found = backbone.attributes["weights_sha256"]
+    if wanted not in ("unknown", found):
+        raise BackboneError(
+            f"the model was trained on features of {model.trained_on.get('backbone')} with "
+            f"weights_sha256 {wanted}, here it has {found}"
+        )
