@@ -21,10 +21,11 @@ import matplotlib
 
 from benchmarks.reproduce.data_steps import script
 from benchmarks.reproduce.steps import ROOT, Step, run_step
-from benchmarks.results import count, fill, filled, read_json
-from benchmarks.results_tables import interval, table
+from benchmarks.results.sections import fill, filled
+from benchmarks.results.tables import interval, table
+from benchmarks.results.trials import read_json
 from config import load_config, to_dict
-from snmn.common.commands import run
+from snmn.common.commands import count, run
 from snmn.common.paths import home_path
 from snmn.storage.locks import lock_folder
 from snmn.storage.whole_files import replacing

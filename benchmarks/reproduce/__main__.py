@@ -31,8 +31,7 @@ from benchmarks.reproduce.page import PAGE, page
 from benchmarks.reproduce.plans import Plan, cellnet_plan, model_plan
 from benchmarks.reproduce.recipes import CELLNET, FILE, NAMES, read_recipes
 from benchmarks.reproduce.steps import ReproduceError, run_step
-from benchmarks.results import count
-from snmn.common.commands import run
+from snmn.common.commands import count, run
 from snmn.common.errors import Interrupted
 from snmn.common.paths import home_path
 from snmn.storage.locks import lock_folder

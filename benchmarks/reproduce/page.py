@@ -5,7 +5,7 @@ import statistics
 
 from benchmarks.reproduce.recipes import CELLNET, NAMES
 from benchmarks.reproduce.steps import ROOT
-from benchmarks.results_tables import table
+from benchmarks.results.tables import table
 from snmn.backbones.cellnet import WEIGHTS
 from snmn.checkpoints.bundled import BUNDLED, bundled_card
 from snmn.checkpoints.cards import Card, Share

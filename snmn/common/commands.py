@@ -1,5 +1,6 @@
-"""Runs a command of the project; what a user can put right ends it with one sentence."""
+"""Commands of the project: what their arguments may be, and how they end."""
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -27,3 +28,10 @@ def run(command: Callable[[], None], name: str) -> None:
         sys.exit(INTERRUPTED)
     except (UserError, OSError) as error:
         sys.exit(f"{name}: {sentence(error)}")
+
+
+def count(text: str) -> int:
+    """A number above 0 on the command line."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    return int(text)

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 import train
-from benchmarks import generalise
-from benchmarks.generalise_tables import SplitResult, report
-from benchmarks.results import ResultsError
+from benchmarks.generalise import __main__ as generalise
+from benchmarks.generalise.tables import SplitResult, report
+from benchmarks.results.trials import ResultsError
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as write_layouts
 from clevr_prep.synthetic.compositions.__main__ import main as compose

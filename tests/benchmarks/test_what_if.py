@@ -2,9 +2,9 @@
 
 import pytest
 
-from benchmarks.what_if import PAGE, page
-from benchmarks.what_if_cases import Case
-from benchmarks.what_if_edits import MeantEdit, meant_edits
+from benchmarks.what_if.__main__ import PAGE, page
+from benchmarks.what_if.cases import Case
+from benchmarks.what_if.edits import MeantEdit, meant_edits
 from clevr_prep.clevr.programs import execute
 from clevr_prep.synthetic.language.grammar import read
 from clevr_prep.synthetic.language.meaning import to_program

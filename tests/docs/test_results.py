@@ -11,11 +11,12 @@ import yaml
 from PIL import Image
 
 import train
-from benchmarks import results
 from benchmarks.curves import CurvesError, names, read_curves
 from benchmarks.curves import main as draw
-from benchmarks.readme_table import readme_table
-from benchmarks.results_tables import cogent_table, seeds_table, trained_by
+from benchmarks.results import __main__ as results
+from benchmarks.results import trials
+from benchmarks.results.readme_table import readme_table
+from benchmarks.results.tables import cogent_table, seeds_table, trained_by
 from config import load_config, to_dict
 from snmn.checkpoints.bundled import BUNDLED
 from snmn.common.paths import visible_files
@@ -90,7 +91,7 @@ def bundle(tmp_path, monkeypatch):
     called = []
 
     def run(command, **_):
-        given = results.shlex.join(command[1:])
+        given = trials.shlex.join(command[1:])
         called.append(given)
         task = "loc" if "DATASET loc" in given else "vqa"
         folder = Path(command[command.index("--out") + 1]) / "mini_joint_scratch"
@@ -100,9 +101,9 @@ def bundle(tmp_path, monkeypatch):
         parts = (8, ["ref_and"], []) if task == "loc" else (5, ["count"], ["count", "exist"])
         content = summary(f"python {given}", *parts)
         (folder / "summary.json").write_text(json.dumps(content))
-        return results.subprocess.CompletedProcess(command, 0)
+        return trials.subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(results.subprocess, "run", run)
+    monkeypatch.setattr(trials.subprocess, "run", run)
     arguments = ["--models", models, "--configs", ROOT / "configs", "--data", tmp_path / "data"]
     arguments += ["--genuine", tmp_path / "real", "--results", tmp_path / "made"]
     for option in ("out", "readme", "generalisation"):
@@ -211,14 +212,14 @@ def test_minutes_are_known_of_all_stages_or_not_at_all():
 def test_what_is_missing_is_named_before_anything_is_tested(bundle):
     called, arguments, root = bundle
     (root / "data" / "imdb" / "imdb_loc_test.h5").unlink()
-    with pytest.raises(results.ResultsError, match="no .*imdb_loc_test.h5; README"):
+    with pytest.raises(trials.ResultsError, match="no .*imdb_loc_test.h5; README"):
         results.main(arguments)
     (root / "data" / "imdb" / "imdb_loc_test.h5").write_text("")
     (root / "results.md").write_text("no table")
-    with pytest.raises(results.ResultsError, match="no line <!-- table: scores -->"):
+    with pytest.raises(trials.ResultsError, match="no line <!-- table: scores -->"):
         results.main(arguments)
     (root / "models" / "other.ckpt").write_text("")
-    with pytest.raises(results.ResultsError, match="other.json names no features"):
+    with pytest.raises(trials.ResultsError, match="other.json names no features"):
         results.main(arguments)
     assert not called
 
@@ -227,13 +228,13 @@ def test_an_error_of_a_test_is_told_and_not_kept(bundle, monkeypatch):
     called, arguments, root = bundle
 
     def fail(command, **_):
-        return results.subprocess.CompletedProcess(command, 1, "", "warning\ntest.py: no imdb\n")
+        return trials.subprocess.CompletedProcess(command, 1, "", "warning\ntest.py: no imdb\n")
 
-    run = results.subprocess.run
-    monkeypatch.setattr(results.subprocess, "run", fail)
-    with pytest.raises(results.ResultsError, match="^test.py: no imdb$"):
+    run = trials.subprocess.run
+    monkeypatch.setattr(trials.subprocess, "run", fail)
+    with pytest.raises(trials.ResultsError, match="^test.py: no imdb$"):
         results.main(arguments)
-    monkeypatch.setattr(results.subprocess, "run", run)
+    monkeypatch.setattr(trials.subprocess, "run", run)
     results.main(arguments)
     assert len(called) == 3
 
@@ -249,7 +250,7 @@ def test_a_trained_model_goes_through_test_py(tmp_path):
     (tmp_path / "configs" / "mini_tiny.yaml").write_text(yaml.safe_dump(settings))
     command = [str(tmp_path / "configs" / "mini_tiny.yaml"), str(tmp_path / "tiny.ckpt")]
     shutil.copy(tmp_path / "runs" / "mini_vqa_gt_layout" / "last.ckpt", command[1])
-    trial = results.Trial(
+    trial = trials.Trial(
         "vqa val",
         [*command, "--out", str(tmp_path / "made")],
         tmp_path / "made" / "mini_tiny" / "val" / "summary.json",
@@ -259,8 +260,8 @@ def test_a_trained_model_goes_through_test_py(tmp_path):
     assert not trial.is_done
     trial.run()
     assert trial.is_done
-    made = results.read_json(trial.summary)
-    assert made["command"] == results.shlex.join(["python", "test.py", *trial.arguments])
+    made = trials.read_json(trial.summary)
+    assert made["command"] == trials.shlex.join(["python", "test.py", *trial.arguments])
     assert "all" in cogent_table([made]) and made["experiment"] == "mini_tiny"
     curves = read_curves(tmp_path / "runs" / "mini_vqa_gt_layout")
     assert curves["val/score"][4] == pytest.approx(made["accuracy"]["share"], abs=1e-6)

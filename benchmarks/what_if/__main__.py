@@ -3,7 +3,7 @@
     python -m benchmarks.what_if --clevr-dir ../shared/real_clevr_dev [--pictures FOLDER]
 
 Takes a folder in CLEVR's format, with scenes, questions and their programs. Of questions that the
-model answers rightly with the expert's layout, each edit of `benchmarks.what_if_edits` is run that
+model answers rightly with the expert's layout, each edit of `benchmarks.what_if.edits` is run that
 changes what the program gives on the true scene, and the model's new answer is compared with that.
 Writes docs/what_if.md, and docs/what_if.png from the demo's samples. With --pictures, also a
 picture of each case, which shows the folder's images.
@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 import snmn
-from benchmarks.what_if_cases import Case, cases
+from benchmarks.what_if.cases import Case, cases
 from clevr_prep.clevr.scene_masks import VALUES
 from server.samples import find_sample, open_sample
 from snmn.common.commands import run
@@ -27,7 +27,7 @@ from snmn.figures.question_figure import draw_figure
 from snmn.predict import Predictor
 from snmn.storage.image_files import open_image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/what_if.md"
 CASES = 10
 # What the picture shows: a sample, a question about it, and what is set.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results_tables import table
+from benchmarks.results.tables import table
 from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.card_scores import CardScore, card_scores
 

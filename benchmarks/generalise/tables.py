@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from benchmarks.results_tables import interval, table
+from benchmarks.results.tables import interval, table
 from snmn.evaluation.calibration import reliability, separation
 
 BASELINE, FALSE = "_baseline", "false_premise"

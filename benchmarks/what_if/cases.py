@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.what_if_edits import MeantEdit, meant_edits
+from benchmarks.what_if.edits import MeantEdit, meant_edits
 from clevr_prep.clevr.expert_layouts import expert_layout
 from snmn.common.vocabulary import ANSWERS, encode, tokenise
 from snmn.network.edits import plan_edits

@@ -24,8 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.generalise_tables import BASELINE, FALSE, SplitResult, report
-from benchmarks.results import ROOT, ResultsError, Trial, fill, read_json, sha256
+from benchmarks.generalise.tables import BASELINE, FALSE, SplitResult, report
+from benchmarks.results.sections import fill
+from benchmarks.results.trials import ROOT, ResultsError, Trial, read_json, sha256
 from clevr_prep.data.build_clevr_imdb import build_imdb
 from clevr_prep.data.get_ground_truth_layout import write_layouts
 from clevr_prep.synthetic.compositions.build import build_compositions, splits_of

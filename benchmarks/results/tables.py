@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.published import CLEVR, CLEVR_REF, DIFFERENCE
+from benchmarks.results.published import CLEVR, CLEVR_REF, DIFFERENCE
 
 SETS = {"test": "rendered test", "genuine": "genuine images"}
 UNITS = {"vqa": ("question", "accuracy"), "loc": ("expression", "precision@1")}

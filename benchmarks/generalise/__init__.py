@@ -1,0 +1,1 @@
+"""Tests of generalisation: `python -m benchmarks.generalise`."""

@@ -1,0 +1,1 @@
+"""docs/results.md and README's table: `python -m benchmarks.results`."""
