@@ -13,9 +13,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import api, legacy, pages, results_api, samples
-from server.engine import Engine
+from server import samples
+from server.answering.engine import Engine
 from server.errors import add_handlers
+from server.routes import api, legacy, pages, results
 from server.settings import Settings
 from server.uploads import BodyLimit
 from snmn.common.commands import sentence
@@ -69,12 +70,12 @@ def create_app(settings: Settings) -> FastAPI:
         "Network.",
         version="1",
         lifespan=lifespan,
-        # FastAPI's own pages load scripts from another host; ours is in server.pages.
+        # FastAPI's own pages load scripts from another host; ours is in server.routes.pages.
         docs_url=None,
         redoc_url=None,
     )
     app.state.engine, app.state.settings = engine, settings
-    for module in (api, results_api, legacy, pages):
+    for module in (api, results, legacy, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_STATIC))
     app.mount("/samples", StaticFiles(directory=samples.FOLDER))

@@ -20,15 +20,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from snmn.backbones import Backbone, build_backbone
+from snmn.backbones import Backbone
 from snmn.checkpoints.bundled import bundled_path
 from snmn.checkpoints.checkpoint import load_model
-from snmn.checkpoints.model_backbone import (
-    check_backbone,
-    features_card,
-    find_backbone,
-    preprocessing,
-)
+from snmn.checkpoints.model_backbone import features_card, find_backbone, model_backbone
 from snmn.common.answer_kinds import is_question
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.commands import run
@@ -116,9 +111,7 @@ class Predictor:
     ):
         self.model = load_model(checkpoint, modules=modules)
         card = {"features": backbone} if backbone else features_card(Path(checkpoint))
-        name = find_backbone(card, self.model)
-        self.backbone = build_backbone(name, preprocess=preprocessing(name, self.model))
-        check_backbone(self.model, self.backbone)
+        self.backbone = model_backbone(find_backbone(card, self.model), self.model)
         self.marker = Marker(self.model, self.backbone.attributes)
 
     @classmethod

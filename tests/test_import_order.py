@@ -90,7 +90,7 @@ WRONG = [
     ("snmn/training/losses.py", "import config"),
     ("snmn/export.py", "import server.settings"),
     ("snmn/convert.py", "import test"),
-    ("clevr_prep/workers.py", "import server.api"),
+    ("clevr_prep/workers.py", "import server.routes.api"),
     ("clevr_prep/clevr/programs.py", "import clevr_prep.truth.annotations"),
     ("clevr_prep/synthetic/render/camera.py", "import clevr_prep.synthetic.language.grammar"),
     ("clevr_prep/synthetic/scenes/compact_scenes.py", "import clevr_prep.synthetic.dataset"),

@@ -10,6 +10,7 @@ from torch import Tensor
 from server.catalogue import Entry
 from server.errors import DemoError
 from server.results.folder import Results
+from snmn.checkpoints.model_backbone import takes
 from snmn.data.feature_shards import FeatureStoreError
 
 log = logging.getLogger("uvicorn.error")
@@ -46,7 +47,7 @@ def _stored(results: Results, number: int, entry: Entry) -> Tensor | None:
     store, base = results.features, entry.model.knowledge_base
     if store is None or (*store.grid, store.dim) != (*base.grid, base.feature_dim):
         return None
-    if entry.name != results.model and store.attributes["backbone"] != entry.backbone:
+    if entry.name != results.model and not takes(entry.model, entry.backbone, store.attributes):
         return None
     name = results.find(number).image
     if name not in store:

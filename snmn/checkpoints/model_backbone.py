@@ -5,9 +5,10 @@ besides what its features were made with, as far as anybody knew: the same backb
 gives features that mean nothing to the model.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from snmn.backbones import BACKBONES, Backbone, BackboneError
+from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
 from snmn.checkpoints.bundled import read_card
 from snmn.checkpoints.model_folder import folder_backbone
 from snmn.network.model import SNMN
@@ -37,20 +38,26 @@ def find_backbone(card: dict, model: SNMN) -> str:
     return named
 
 
-def preprocessing(backbone: str, model: SNMN) -> str:
-    """How a backbone prepares images for a model: as for its training, else as it always does."""
-    return str(model.trained_on.get("preprocess", BACKBONES[backbone].preprocess[0]))
+def model_backbone(name: str, model: SNMN) -> Backbone:
+    """The backbone of a name, preparing images as for a model's training, or as it always does.
+
+    Raises BackboneError where its weights are other ones than the model's features came from, if
+    those are known.
+    """
+    backbone = build_backbone(name, preprocess=model.trained_on.get("preprocess"))
+    if not takes(model, name, backbone.attributes):
+        known = model.trained_on
+        raise BackboneError(
+            f"the model was trained on features of {known.get('backbone')} with weights_sha256 "
+            f"{known['weights_sha256']}, here it has {backbone.attributes['weights_sha256']}"
+        )
+    return backbone
 
 
-def check_backbone(model: SNMN, backbone: Backbone) -> None:
-    """Refuse a backbone with other weights than the model's features came from, if those are known.
+def takes(model: SNMN, name: str, features: Mapping) -> bool:
+    """Whether features with such attributes are of a model's backbone, and of weights known to it.
 
-    Raises BackboneError.
+    ``name`` is the backbone's, as `find_backbone` has it.
     """
     wanted = model.trained_on.get("weights_sha256", "unknown")
-    found = backbone.attributes["weights_sha256"]
-    if wanted not in ("unknown", found):
-        raise BackboneError(
-            f"the model was trained on features of {model.trained_on.get('backbone')} with "
-            f"weights_sha256 {wanted}, here it has {found}"
-        )
+    return features["backbone"] == name and wanted in ("unknown", features["weights_sha256"])

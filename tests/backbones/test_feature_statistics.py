@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from clevr_prep.data.feature_statistics import feature_statistics, main
 from clevr_prep.truth.scene_cells import noted_size, object_cells
+from server.answering.true_scene import sample_scenes
 from server.samples import all_samples, open_sample
-from server.true_scene import sample_scenes
 from snmn.backbones import BackboneError, build_backbone
 from snmn.backbones.feature_statistics import (
     find_statistics,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from PIL import Image
+from torchvision.models import ResNet101_Weights, resnet101
 
 import snmn
 from server.main import create_app
@@ -15,7 +16,7 @@ from snmn.backbones import BackboneError
 from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
-from snmn.checkpoints.model_backbone import preprocessing
+from snmn.checkpoints.model_backbone import model_backbone
 from snmn.common.vocabulary import ANSWERS, MODULES, UnknownWordError, encode
 from snmn.network.model import build_model
 from snmn.predict import image_features, main
@@ -205,10 +206,13 @@ def test_features_of_other_weights_are_refused(trained_on):
 
 
 @pytest.mark.parametrize("known", [{}, {"preprocess": "caffe"}])
-def test_images_are_prepared_as_for_training(known):
+def test_images_are_prepared_as_for_training(known, monkeypatch):
+    random = resnet101().state_dict()
+    monkeypatch.setattr(ResNet101_Weights, "get_state_dict", lambda *_, **__: random)
     model = build_model(**SIZES | KINDS["vqa_gt_layout"])
     model.trained_on = known
-    assert preprocessing("resnet101_c4", model) == known.get("preprocess", "imagenet")
+    found = model_backbone("resnet101_c4", model).attributes["preprocess"]
+    assert found == known.get("preprocess", "imagenet")
 
 
 def test_unknown_model():

@@ -16,7 +16,7 @@ from PIL import Image
 import test as test_py
 import train
 from clevr_prep.data import convert_legacy_imdb, extract_resnet101_c4, import_features
-from server.engine import Engine
+from server.answering.engine import Engine
 from snmn import convert, export, predict
 from snmn.checkpoints.checkpoint import load_model
 from snmn.checkpoints.checks import CheckpointError

@@ -10,7 +10,8 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from server import questions, samples
+from server import samples
+from server.answering import questions
 from server.images import decode_image
 from server.main import create_app
 from server.settings import SettingError, Settings

@@ -6,10 +6,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from server import make_samples
+from server.answering.true_scene import is_sentence, sample_scenes
 from server.main import create_app
 from server.samples import all_samples
 from server.schemas import OnTrueScene
-from server.true_scene import is_sentence, sample_scenes
 from snmn.checkpoints.bundled import BUNDLED
 from tests.helpers.tiny_server import image_bytes, post, settings, write_models
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from server.api import EngineOf, refusals
 from server.results import schemas, views
 from server.results.filters import Filters, Listing
 from server.results.folder import find_test
+from server.routes.api import EngineOf, refusals
 
 router = APIRouter(prefix="/api/results")
 _DAY = "private, max-age=86400"  # An image of a test stays what it is.

@@ -15,22 +15,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from server.answering.explanation import tell
+from server.answering.layouts import expert_layout, own_layout, planned
+from server.answering.questions import read_question
+from server.answering.true_scene import is_sentence
 from server.catalogue import Entry, read_catalogue, warm_up
 from server.download import DownloadError, download
 from server.errors import DemoError
-from server.explanation import tell
 from server.images import decode_image
-from server.layouts import expert_layout, own_layout, planned
-from server.questions import read_question
 from server.results.features import refuse_other_images, tested_features
 from server.results.folder import find_row, read_results
 from server.results.models import add_tested_models
 from server.samples import all_samples, find_sample, open_sample
 from server.schemas import Layouts, ModelInfo, Prediction
 from server.settings import Settings
-from server.true_scene import is_sentence
-from snmn.backbones import Backbone, BackboneError, build_backbone
-from snmn.checkpoints.model_backbone import check_backbone, preprocessing
+from snmn.backbones import Backbone, BackboneError
+from snmn.checkpoints.model_backbone import model_backbone
 from snmn.evaluation.marks import Marker
 from snmn.network.edits import Edits
 from snmn.predict import forward, image_features
@@ -49,7 +49,7 @@ class Engine:
         self.settings = settings
         self.results = read_results(settings.results, images=settings.result_images)
         self.entries = add_tested_models(read_catalogue(settings.checkpoints), self.results)
-        self._backbones: dict[tuple[str, str], Backbone] = {}  # by name and preprocessing
+        self._backbones: dict[tuple[str, frozenset], Backbone] = {}  # by what models know of it
         self._features: dict[tuple[Backbone, str], Tensor] = {}  # of samples, by id
         self._waiting = 0
         self._tasks: dict[str, asyncio.Task] = {}
@@ -227,7 +227,6 @@ class Engine:
         warm_up(entry)
         try:
             if entry.extracts:
-                check_backbone(entry.model, self._backbone(entry))
                 for name in all_samples():
                     self._sample_features(entry, name)
         except BackboneError as error:
@@ -245,10 +244,10 @@ class Engine:
         return next((test.features.attributes for test in tests if test.features), {})
 
     def _backbone(self, entry: Entry) -> Backbone:
-        name, how = entry.backbone, preprocessing(entry.backbone, entry.model)
-        if (name, how) not in self._backbones:
-            self._backbones[name, how] = build_backbone(name, preprocess=how)
-        return self._backbones[name, how]
+        known = entry.backbone, frozenset(entry.model.trained_on.items())
+        if known not in self._backbones:
+            self._backbones[known] = model_backbone(entry.backbone, entry.model)
+        return self._backbones[known]
 
     def _sample_features(self, entry: Entry, sample: str) -> Tensor:
         key = (self._backbone(entry), sample)

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
-from server.api import EngineOf
 from server.results.pages import ListingPage, content
+from server.routes.api import EngineOf
 from server.samples import all_samples
 from server.settings import Settings
 
 router = APIRouter(include_in_schema=False)
-templates = Jinja2Templates(Path(__file__).parent / "templates")
+templates = Jinja2Templates(Path(__file__).parents[1] / "templates")
 
 
 @router.get("/")

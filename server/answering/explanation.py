@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from server.answering.questions import likely_task
+from server.answering.true_scene import on_true_scene, sample_scenes
 from server.catalogue import Entry
 from server.descriptions import module_infos
-from server.questions import likely_task
 from server.schemas import AnswerShare, Box, Mark, Prediction, Step
-from server.true_scene import on_true_scene, sample_scenes
 from snmn.common.boxes import cut_box, decode_boxes
 from snmn.common.vocabulary import ANSWERS, encode
 from snmn.figures.trace import Trace, trace

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from server import schemas
+from server.answering.engine import Engine
+from server.answering.questions import MAX_WORDS, check_words
 from server.descriptions import MODULE_INFOS
-from server.engine import Engine
-from server.questions import MAX_WORDS, check_words
 from server.samples import all_samples
 from server.uploads import AskedImage, read_ask
 from snmn.common.vocabulary import ANSWERS, QUESTION_WORDS

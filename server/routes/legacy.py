@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from server.api import EngineOf, refusals
 from server.errors import DemoError
+from server.routes.api import EngineOf, refusals
 from server.samples import all_samples
 
 router = APIRouter()
