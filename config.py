@@ -121,6 +121,8 @@ class Train:
     FRESH_COUNTING: float = 1.0  # (ours) how many times as often new questions count, as CLEVR's do
     FRESH_COMPARING: float = 1.0  # (ours) ... and compare numbers or things
     FRESH_PER_HOP: float = 1.0  # (ours) ... and ask about relations, for each of a question's hops
+    FRESH_INTERSECTING: float = 1.0  # (ours) ... and about things in two relations at once; new
+    # expressions too
     FRESH_COMPOSITIONS: float = 0.0  # (ours) share of new questions that are composed at random
     FRESH_HELD_OUT: bool = False  # (ours) ... but contain none of the seven kinds that are tested
     MAX_HOPS_SCHEDULE: list = field(default_factory=list)  # (ours) [[from step, hops], ...]

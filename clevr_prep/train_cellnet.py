@@ -60,7 +60,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--precision",
         choices=("float32", "bfloat16"),
         default="bfloat16",
-        help="of convolutions; bfloat16 is several times faster on CPUs that have it",
+        help="of convolutions; bfloat16 is twice as fast on CPUs that have it, and several times "
+        "slower on others",
     )
     parser.add_argument("--workers", type=int, default=1, help="decoding processes (default 1)")
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")

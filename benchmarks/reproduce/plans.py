@@ -159,11 +159,12 @@ def cellnet_plan(recipes: Recipes, places: Places) -> Plan:
     clevr, records, how = places.data / "clevr", places.out / "steps" / CELLNET, recipes.cellnet
     weights = folder / "cellnet.pt"
     validated = [str(clevr), *([str(places.genuine)] if places.genuine else [])]
-    options = f"--steps {how.steps} --lr {how.lr:g} --every {how.every}".split()
+    options = f"--steps {how.steps} --lr {how.lr:g} --every {how.every} "
+    options += f"--precision {how.precision}"
     pretraining = ["-m", "clevr_prep.train_cellnet", str(clevr), "--validate", *validated]
     pretrain = Step(
         "pretrain",
-        (*pretraining, "--out", str(folder), *options),
+        (*pretraining, "--out", str(folder), *options.split()),
         (weights, folder / "cellnet.json"),
         records / "pretrain.json",
         (rendered,),

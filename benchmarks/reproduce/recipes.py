@@ -39,6 +39,7 @@ class Pretraining:
     steps: int = 0
     lr: float = 0.0
     every: int = 0
+    precision: str = "float32"
 
 
 @dataclass
@@ -62,6 +63,6 @@ def read_recipes(path: Path) -> Recipes:
         apply_settings(recipes, settings, where=str(file), ignored={})
     for section in dataclasses.fields(Recipes):
         for key, value in dataclasses.asdict(getattr(recipes, section.name)).items():
-            if value <= 0:
+            if not isinstance(value, str) and value <= 0:
                 raise ConfigError(f"{path}: {section.name}.{key} must be above 0, not {value}")
     return recipes

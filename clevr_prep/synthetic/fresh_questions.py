@@ -70,8 +70,9 @@ class FreshQuestions:
         max_objects: likewise the most objects of the scenes that are asked about; where none has
             so few, it is those with the fewest.
         queries_until: before this step an attribute of an object is asked for, and nothing else.
-        counting, comparing, per_hop: how many times as often as in CLEVR things are counted,
-            things or numbers compared, and relations asked about, see ``generate_questions``.
+        counting, comparing, per_hop, intersecting: how many times as often as in CLEVR things are
+            counted, things or numbers compared, relations asked about, and two of them at once,
+            see ``generate_questions``.
         compositions: the share of questions that are composed at random, from ``queries_until``
             on; see ``generate_compositions``.
         held_out: whether these contain none of the seven kinds of composition that are tested.
@@ -94,6 +95,7 @@ class FreshQuestions:
         counting: float = 1.0,
         comparing: float = 1.0,
         per_hop: float = 1.0,
+        intersecting: float = 1.0,
         compositions: float = 0.0,
         held_out: bool = False,
         steps: int = 9,
@@ -101,7 +103,12 @@ class FreshQuestions:
         self._scenes = CompactScenes(Path(scenes_file))
         self._limit = staged_limit(max_hops)
         self._queries_until = queries_until
-        self._mix = {"counting": counting, "comparing": comparing, "per_hop": per_hop}
+        self._mix = {
+            "counting": counting,
+            "comparing": comparing,
+            "per_hop": per_hop,
+            "intersecting": intersecting,
+        }
         self._compositions = compositions
         self._composed = {"held_out": held_out, "steps": steps}
         self._encode = _Encoder(self.question_types, steps)
@@ -130,7 +137,7 @@ class FreshExpressions:
     Args:
         scenes_file: ROOT/scenes/CLEVR_loc_<split>_scenes.json of the training images, rendered
             with ``--loc``, so that its objects have boxes.
-        max_hops, max_objects, steps: as for ``FreshQuestions``.
+        max_hops, max_objects, intersecting, steps: as for ``FreshQuestions``.
 
     Within a draw, the objects of the image have their turns one after the other.
     """
@@ -143,10 +150,12 @@ class FreshExpressions:
         *,
         max_hops: Limit = None,
         max_objects: Limit = None,
+        intersecting: float = 1.0,
         steps: int = 9,
     ):
         self._scenes = CompactScenes(Path(scenes_file), boxes=True)
         self._limit = staged_limit(max_hops)
+        self._intersecting = intersecting
         self._encode = _Encoder(self.question_types, steps)
         self.filenames = self._scenes.filenames
         self.checksum = self._scenes.checksum
@@ -163,9 +172,8 @@ class FreshExpressions:
     def draw(self, image: int, count: int, rng: np.random.Generator, step: int) -> EncodedQuestions:
         """See ``QuestionSource.draw``. Raises ``LayoutError`` for a layout beyond ``steps``."""
         scene = self._scenes[image]
-        said = generate_expressions(
-            scene, visible_targets(scene), count, rng, max_hops=self._limit.at(step)
-        )
+        mix = {"max_hops": self._limit.at(step), "intersecting": self._intersecting}
+        said = generate_expressions(scene, visible_targets(scene), count, rng, **mix)
         boxes = [scene["objects"][entry["target_object"]]["bbox"] for entry in said]
         size = scene["render"]["width"], scene["render"]["height"]
         return EncodedQuestions(

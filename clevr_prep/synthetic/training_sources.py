@@ -31,6 +31,7 @@ def training_sources(
     sources = {
         "vqa": partial(
             FreshQuestions,
+            intersecting=train["FRESH_INTERSECTING"],
             queries_until=train["FRESH_QUERIES_UNTIL"],
             counting=train["FRESH_COUNTING"],
             comparing=train["FRESH_COMPARING"],
@@ -38,7 +39,7 @@ def training_sources(
             compositions=train["FRESH_COMPOSITIONS"],
             held_out=train["FRESH_HELD_OUT"],
         ),
-        "loc": FreshExpressions,
+        "loc": partial(FreshExpressions, intersecting=train["FRESH_INTERSECTING"]),
     }
     data = {}
     for task, (features, questions) in stored.items():

@@ -29,7 +29,7 @@ _AT_LEAST_1 = (
     "TEST.BATCH_SIZE",
 )
 # What new questions ask more often.
-_MIX = ("FRESH_COUNTING", "FRESH_COMPARING", "FRESH_PER_HOP")
+_MIX = ("FRESH_COUNTING", "FRESH_COMPARING", "FRESH_PER_HOP", "FRESH_INTERSECTING")
 # What else new questions are.
 _ADDED = ("FRESH_QUERIES_UNTIL", "FRESH_COMPOSITIONS")
 # A setting that, once it is on, needs another.

@@ -14,7 +14,7 @@ from clevr_prep.synthetic.language.expressions import generate_expressions
 from clevr_prep.synthetic.language.questions import generate_questions
 from clevr_prep.synthetic.scenes.compact_scenes import CompactScenes
 from clevr_prep.synthetic.scenes.object_boxes import visible_targets
-from snmn.common.vocabulary import ANSWERS, MODULES, decode
+from snmn.common.vocabulary import ANSWERS, MODULE_INDEX, MODULES, decode
 from snmn.data.batch import Batch
 from snmn.data.data_module import CLEVRDataModule
 from tests.helpers.tiny_dataset import image_name, write_store
@@ -149,6 +149,20 @@ def test_counting_comparing_and_relations_more_often(scenes_file):
     assert abs(compared - 0.28) < 0.08
     assert abs(shares(comparing=3)[1] - 0.54) < 0.08
     assert shares(per_hop=2)[2] > hops + 0.3
+
+
+def test_intersections_more_often(scenes_file, loc_file):
+    """Of four times the weight, more than half as many again remain where others grow scarce."""
+
+    def share(source, intersection):
+        drawn = [source.draw(image, 40, rng(image), 0) for image in range(IMAGES)]
+        return np.mean([intersection in row for d in drawn for row in d.layout])
+
+    for source, file in ((FreshQuestions, scenes_file), (FreshExpressions, loc_file)):
+        as_in_clevr, often = (
+            share(source(file, intersecting=times), MODULE_INDEX["_And"]) for times in (1, 4)
+        )
+        assert 0 < as_in_clevr and often > 1.7 * as_in_clevr
 
 
 def test_layouts_beyond_the_model_are_an_error(scenes_file):

@@ -314,6 +314,23 @@ def test_of_expressions_with_one_layout_the_most_familiar_is_taken():
         assert entry.program == taken
 
 
+def test_a_settled_program_does_not_give_way_to_chance():
+    """Each time it is compared with another that is just as good, on 32 questions of each."""
+    lessons, rng = Lessons(), random.Random(0)
+    lessons.learnt = set(LEARNING)
+    one, other = programs("XRXRX", None, describe=False, most_steps=T)[:2]
+    trials, changes = Trials(lessons, Familiarity()), 0
+    for _ in range(400):
+        entry = Entry((one, other), settled=0, answers=Counter({a: 10 for a in range(20)}))
+        for place in (0, 1):
+            entry.trial[place] = Score()
+            for _ in range(32):
+                entry.trial[place].add(max(0.0, rng.gauss(0.4, 0.6)))
+        trials.judge(entry)
+        changes += entry.settled != 0
+    assert changes / 400 < 0.01
+
+
 @pytest.mark.parametrize("at", [1500, 2100])
 def test_goes_on_from_its_state(at):
     whole = searched(2600)

@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from clevr_prep.clevr.scene_masks import SceneError, SceneMasks
 from clevr_prep.synthetic.language.expression_sampling import ExpressionSampler
-from clevr_prep.synthetic.language.families import EXPRESSION_FAMILIES
+from clevr_prep.synthetic.language.families import EXPRESSION_FAMILIES, family_choices
 from clevr_prep.synthetic.language.grammar import say
 from clevr_prep.synthetic.language.meaning import to_program
 from clevr_prep.synthetic.language.questions import MAX_WORDS
@@ -20,13 +20,7 @@ _PATIENCE = 6  # families tried in vain before the targets that had their turn g
 _FAMILIES = 30  # families tried in vain before variety is given up for once
 
 
-@cache
-def _choices(max_hops: int | None) -> tuple[list[int], list[float]]:
-    families = EXPRESSION_FAMILIES
-    kept = [i for i, f in enumerate(families) if max_hops is None or f.hops <= max_hops]
-    if not kept:
-        raise ValueError(f"max_hops must be at least 0, got {max_hops}")
-    return kept, [families[i].weight for i in kept]
+_choices = cache(partial(family_choices, EXPRESSION_FAMILIES))
 
 
 def generate_expressions(
@@ -36,11 +30,13 @@ def generate_expressions(
     rng: np.random.Generator,
     *,
     max_hops: int | None = None,
+    intersecting: float = 1.0,
 ) -> list[dict]:
     """Make referring expressions about a CLEVR scene, with programs.
 
     ``targets`` are the objects that may be meant; all are meant about equally often, as far as
-    there is something to say about them. ``max_hops`` leaves out families with more hops.
+    there is something to say about them. ``max_hops`` leaves out families with more hops,
+    ``intersecting`` multiplies how often things are told by two relations at once.
     The same scene, arguments and state of ``rng`` give the same expressions.
 
     Returns dictionaries with ``question`` (the text), ``program``, ``question_family_index`` and
@@ -52,7 +48,7 @@ def generate_expressions(
     sampler = ExpressionSampler(SceneMasks(scene), choose)
     if not can_be_referred_to(scene, targets):
         raise SceneError("none of its visible objects looks unlike all others")
-    indices, weights = _choices(max_hops)
+    indices, weights = _choices(max_hops, intersecting)
     said: set[tuple] = set()
     expressions: list[dict] = []
     waiting: list[int] = []  # targets that have not had their turn, in a random order

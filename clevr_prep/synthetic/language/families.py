@@ -7,6 +7,7 @@ types that of CLEVR: about .24 count, .13 exist, .36 query, .10 number compariso
 comparisons.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -63,6 +64,27 @@ def hops_of(shape) -> int:
         return 0
     own = {"relate": 1, "same": 1, "others": 1, "both": 2}.get(shape[0], 0)
     return own + sum(hops_of(part) for part in shape[1:])
+
+
+def is_intersection(shape) -> bool:
+    """Whether a question's or a set's shape has things in two relations at once."""
+    if isinstance(shape, str) or not shape:
+        return False
+    return shape[0] == "both" or any(is_intersection(part) for part in shape[1:])
+
+
+def family_choices(
+    families: Sequence[Family], max_hops: int | None = None, intersecting: float = 1.0
+) -> tuple[list[int], list[float]]:
+    """Which of the families have at most ``max_hops``, and their weights.
+
+    ``intersecting`` multiplies those of intersections. ValueError where none is left.
+    """
+    kept = [i for i, f in enumerate(families) if max_hops is None or f.hops <= max_hops]
+    if not kept:
+        raise ValueError(f"max_hops must be at least 0, got {max_hops}")
+    more = [intersecting if is_intersection(families[i].shape) else 1.0 for i in kept]
+    return kept, [families[i].weight * m for i, m in zip(kept, more, strict=True)]
 
 
 def _all_families() -> list[Family]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from clevr_prep.clevr.scene_masks import SceneMasks
 from clevr_prep.synthetic.language.balance import AnswerBalance
-from clevr_prep.synthetic.language.families import FAMILIES
+from clevr_prep.synthetic.language.families import FAMILIES, family_choices
 from clevr_prep.synthetic.language.grammar import say
 from clevr_prep.synthetic.language.meaning import to_program
 from clevr_prep.synthetic.language.question_sampling import MeaningSampler
@@ -25,18 +25,22 @@ _COMPARING = ("number", "equal")  # comparisons of two numbers, and of an attrib
 
 @cache
 def _choices(
-    max_hops: int | None, queries: bool, counting: float, comparing: float, per_hop: float
+    max_hops: int | None,
+    queries: bool,
+    counting: float,
+    comparing: float,
+    per_hop: float,
+    intersecting: float,
 ) -> tuple[list[int], list[float]]:
-    kept = [i for i, f in enumerate(FAMILIES) if max_hops is None or f.hops <= max_hops]
-    if not kept:
-        raise ValueError(f"max_hops must be at least 0, got {max_hops}")
-    if queries:
-        kept = [i for i in kept if FAMILIES[i].shape[0] == "query"]
-    weights = [FAMILIES[i].weight * per_hop ** FAMILIES[i].hops for i in kept]
+    kept, weights = family_choices(FAMILIES, max_hops, intersecting)
     for place, i in enumerate(kept):
-        if FAMILIES[i].shape[0] in _COUNTING:
+        asked, hops = FAMILIES[i].shape[0], FAMILIES[i].hops
+        weights[place] *= per_hop**hops
+        if queries and asked != "query":
+            weights[place] = 0.0
+        if asked in _COUNTING:
             weights[place] *= counting
-        if FAMILIES[i].shape[0] in _COMPARING:
+        if asked in _COMPARING:
             weights[place] *= comparing
     return kept, weights
 
@@ -52,6 +56,7 @@ def generate_questions(
     counting: float = 1.0,
     comparing: float = 1.0,
     per_hop: float = 1.0,
+    intersecting: float = 1.0,
 ) -> list[dict]:
     """Make questions about a CLEVR scene, with answers and programs.
 
@@ -60,7 +65,7 @@ def generate_questions(
     ``queries`` all but those that ask for an attribute of an object; ``counting`` multiplies how
     often it is asked how many there are and which are more, ``comparing`` how often which are more
     and whether two objects share an attribute, ``per_hop`` how often anything, for each relation
-    that a question goes through.
+    that a question goes through, ``intersecting`` how often things in two relations at once.
     The same scene, arguments and state of ``rng`` give the same questions.
 
     Returns dictionaries with ``question``, ``answer``, ``program`` and
@@ -70,7 +75,7 @@ def generate_questions(
     choose = random.Random(int(rng.integers(2**63)))
     sampler = MeaningSampler(SceneMasks(scene), choose)
     balance = AnswerBalance() if balance is None else balance
-    indices, weights = _choices(max_hops, queries, counting, comparing, per_hop)
+    indices, weights = _choices(max_hops, queries, counting, comparing, per_hop, intersecting)
     asked: set[tuple] = set()
     questions: list[dict] = []
     tries = 0

@@ -17,6 +17,7 @@ _PROMISING = 0.9  # the best of few is learnt under, and stays on trial
 _BADLY = 0.25  # settled wordings that lose more stay on trial
 _FEW = 8  # programs
 _GAIN = 0.1  # the share of its cost that another program has to take away from a settled one
+_DOUBT = 2.0  # standard errors that it has to be better by, as it is compared over and over
 _PRICE = 0.01  # nats, of each step of a program
 _CAUTION = 0.5  # nats, of each nat of what is unfamiliar, over all questions to be answered
 
@@ -87,7 +88,7 @@ class Trials:
         elif all_tried and best is not None and entry.tried(entry.settled) >= _HOPELESS:
             now, then = self._cost(entry, entry.settled), self._cost(entry, best)
             error = entry.trial[entry.settled].error + entry.trial[best].error
-            if now - then > max(_GAIN * now, error):
+            if now - then > max(_GAIN * now, _DOUBT * error):
                 entry.settled, entry.training = best, {}
             entry.trial = {}
 
