@@ -16,7 +16,7 @@ from snmn.backbones import BackboneError
 from snmn.checkpoints.bundled import bundled_names, bundled_path
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.checkpoints.checks import CheckpointError
-from snmn.checkpoints.model_backbone import model_backbone
+from snmn.checkpoints.model_backbone import model_backbone, takes
 from snmn.common.vocabulary import ANSWERS, MODULES, UnknownWordError, encode
 from snmn.network.model import build_model
 from snmn.predict import image_features, main
@@ -213,6 +213,23 @@ def test_images_are_prepared_as_for_training(known, monkeypatch):
     model.trained_on = known
     found = model_backbone("resnet101_c4", model).attributes["preprocess"]
     assert found == known.get("preprocess", "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("known", "name", "weights", "taken"),
+    [
+        ({}, "cellnet", "ab", True),
+        ({}, "resnet101_c4", "ab", False),
+        ({"weights_sha256": "unknown"}, "cellnet", "ab", True),
+        ({"weights_sha256": "ab"}, "cellnet", "ab", True),
+        ({"weights_sha256": "ab"}, "cellnet", "unknown", False),
+        ({"weights_sha256": "ab"}, "cellnet", "cd", False),
+    ],
+)
+def test_features_that_a_model_takes(known, name, weights, taken):
+    model = build_model(**SIZES | KINDS["vqa_gt_layout"])
+    model.trained_on = known
+    assert takes(model, "cellnet", {"backbone": name, "weights_sha256": weights}) == taken
 
 
 def test_unknown_model():
