@@ -147,7 +147,9 @@ def runs(predictor: Predictor, image: Image.Image, question: str, edits: dict) -
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.what_if", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--clevr-dir", type=home_path, required=True)
     parser.add_argument("--split", default="val")
     parser.add_argument("--model", default="vqa_gt_layout")

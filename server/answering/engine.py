@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -29,7 +30,7 @@ from server.results.models import add_tested_models
 from server.samples import all_samples, find_sample, open_sample
 from server.schemas import Layouts, ModelInfo, Prediction
 from server.settings import Settings
-from snmn.backbones import Backbone, BackboneError
+from snmn.backbones import Backbone, BackboneError, build_backbone
 from snmn.checkpoints.model_backbone import model_backbone
 from snmn.evaluation.marks import Marker
 from snmn.network.edits import Edits
@@ -49,7 +50,7 @@ class Engine:
         self.settings = settings
         self.results = read_results(settings.results, images=settings.result_images)
         self.entries = add_tested_models(read_catalogue(settings.checkpoints), self.results)
-        self._backbones: dict[tuple[str, frozenset], Backbone] = {}  # by what models know of it
+        self._build = cache(build_backbone)
         self._features: dict[tuple[Backbone, str], Tensor] = {}  # of samples, by id
         self._waiting = 0
         self._tasks: dict[str, asyncio.Task] = {}
@@ -244,10 +245,7 @@ class Engine:
         return next((test.features.attributes for test in tests if test.features), {})
 
     def _backbone(self, entry: Entry) -> Backbone:
-        known = entry.backbone, frozenset(entry.model.trained_on.items())
-        if known not in self._backbones:
-            self._backbones[known] = model_backbone(entry.backbone, entry.model)
-        return self._backbones[known]
+        return model_backbone(entry.backbone, entry.model, self._build)
 
     def _sample_features(self, entry: Entry, sample: str) -> Tensor:
         key = (self._backbone(entry), sample)

@@ -5,7 +5,7 @@ besides what its features were made with, as far as anybody knew: the same backb
 gives features that mean nothing to the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from snmn.backbones import BACKBONES, Backbone, BackboneError, build_backbone
@@ -38,13 +38,17 @@ def find_backbone(card: dict, model: SNMN) -> str:
     return named
 
 
-def model_backbone(name: str, model: SNMN) -> Backbone:
+def model_backbone(
+    name: str, model: SNMN, build: Callable[..., Backbone] = build_backbone
+) -> Backbone:
     """The backbone of a name, preparing images as for a model's training, or as it always does.
 
+    ``build`` is called as `build_backbone` is; one that keeps what it made serves several models.
     Raises BackboneError where its weights are other ones than the model's features came from, if
     those are known.
     """
-    backbone = build_backbone(name, preprocess=model.trained_on.get("preprocess"))
+    how = model.trained_on.get("preprocess", BACKBONES[name].preprocess[0])
+    backbone = build(name, preprocess=how)
     if not takes(model, name, backbone.attributes):
         known = model.trained_on
         raise BackboneError(

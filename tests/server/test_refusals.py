@@ -7,7 +7,9 @@ import zlib
 import pytest
 from fastapi.testclient import TestClient
 
+from server.answering import engine
 from server.main import create_app
+from snmn.backbones import build_backbone
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.storage.torch_file import write_torch_file
 from tests.helpers.image_kinds import in_file, picture, unclear
@@ -291,6 +293,24 @@ def test_a_model_of_features_of_other_weights_does_not_stop_the_others(tmp_path)
         assert post(client, {**ASK, "model": "vqa_scratch"}).status_code == 200
         refused(post(client, {**ASK, "model": "vqa_gt_layout"}), 409, "not_ready")
         assert client.get("/healthz").json() == {"status": "ok", "ready": ["vqa_scratch"]}
+
+
+def test_models_of_one_backbone_share_it_and_the_samples_features(tmp_path, monkeypatch):
+    write_models(tmp_path, ["vqa_scratch", "vqa_gt_layout"])
+    path = tmp_path / "vqa_gt_layout.ckpt"
+    made_with = build_backbone("cellnet").attributes
+    write_torch_file(path, read_checkpoint(path) | {"features": made_with})
+    built = []
+
+    def build(*arguments, **options):
+        built.append(arguments)
+        return build_backbone(*arguments, **options)
+
+    monkeypatch.setattr(engine, "build_backbone", build)
+    with TestClient(create_app(settings(tmp_path))) as client:
+        for model in ("vqa_scratch", "vqa_gt_layout"):
+            assert post(client, {**ASK, "model": model}).status_code == 200
+    assert built == [("cellnet",)]
 
 
 def test_nothing_is_written_to_disk(client, monkeypatch, tmp_path):
