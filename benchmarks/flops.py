@@ -26,7 +26,7 @@ from torchvision.models import resnet101
 
 from benchmarks.questions import make_scene
 from benchmarks.step import encoded, operations, questions
-from clevr_prep.synthetic.language.expressions import generate_expressions
+from clevr_prep.synthetic.sampling.expressions import generate_expressions
 from config import Config, load_config, tasks, to_dict
 from snmn.backbones import BACKBONES
 from snmn.checkpoints.published_settings import loss_arguments, model_arguments

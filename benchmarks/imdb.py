@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.questions import make_scene  # noqa: E402
-from clevr_prep.synthetic.language.balance import AnswerBalance  # noqa: E402
-from clevr_prep.synthetic.language.questions import generate_questions  # noqa: E402
+from clevr_prep.synthetic.sampling.balance import AnswerBalance  # noqa: E402
+from clevr_prep.synthetic.sampling.questions import generate_questions  # noqa: E402
 
 PER_IMAGE = 10
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from clevr_prep.clevr.programs import execute
 from clevr_prep.clevr.scene_masks import ATTRIBUTES, VALUES
-from clevr_prep.synthetic.language.balance import AnswerBalance
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.balance import AnswerBalance
+from clevr_prep.synthetic.sampling.questions import generate_questions
 
 
 def make_scene(rng: np.random.Generator, count: int) -> dict:

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.plain_model import PlainSNMN  # noqa: E402
 from benchmarks.questions import make_scene  # noqa: E402
 from clevr_prep.clevr.expert_layouts import expert_layout, pad_layout  # noqa: E402
-from clevr_prep.synthetic.language.questions import generate_questions  # noqa: E402
+from clevr_prep.synthetic.sampling.questions import generate_questions  # noqa: E402
 from snmn.common.freed_memory import keep_freed_memory  # noqa: E402
 from snmn.common.vocabulary import MODULE_INDEX, encode  # noqa: E402
 from snmn.network.model import SNMNOutput, build_model  # noqa: E402

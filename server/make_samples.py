@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clevr_prep.synthetic.language.expressions import generate_expressions
-from clevr_prep.synthetic.language.questions import generate_questions
 from clevr_prep.synthetic.render.renderer import render_scene
+from clevr_prep.synthetic.sampling.expressions import generate_expressions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.object_boxes import add_boxes, can_be_referred_to, visible_targets
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from snmn.common.vocabulary import tokenise

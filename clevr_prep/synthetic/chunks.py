@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clevr_prep.synthetic.language.balance import AnswerBalance
 from clevr_prep.synthetic.render.renderer import render_scene
+from clevr_prep.synthetic.sampling.balance import AnswerBalance
 from clevr_prep.synthetic.scenes.object_boxes import add_boxes, can_be_referred_to, visible_targets
 from clevr_prep.synthetic.scenes.scene_sampling import COGENT, held_out, sample_scene
 from snmn.storage.whole_files import replacing
@@ -116,12 +116,12 @@ def make_scene(settings: Settings, split: str, index: int) -> dict:
 def _make_questions(settings: Settings, scene: dict, rng, balance: AnswerBalance) -> list[dict]:
     # Only here: their vocabulary brings the whole model package, slow to load, along.
     if not settings.loc:
-        from clevr_prep.synthetic.language.questions import generate_questions
+        from clevr_prep.synthetic.sampling.questions import generate_questions
 
         return generate_questions(
             scene, settings.questions_per_image, rng, balance=balance, max_hops=settings.max_hops
         )
-    from clevr_prep.synthetic.language.expressions import generate_expressions
+    from clevr_prep.synthetic.sampling.expressions import generate_expressions
 
     expressions = generate_expressions(
         scene,

@@ -14,9 +14,9 @@ from clevr_prep.clevr.expert_layouts import expert_layout, pad_layout
 from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.clevr.question_encoding import ProgramFacts, QuestionEncoder
 from clevr_prep.clevr.scene_masks import SceneError
-from clevr_prep.synthetic.language.expressions import generate_expressions
-from clevr_prep.synthetic.language.questions import MAX_WORDS, generate_questions
-from clevr_prep.synthetic.language.random_compositions import generate_compositions
+from clevr_prep.synthetic.sampling.expressions import generate_expressions
+from clevr_prep.synthetic.sampling.questions import MAX_WORDS, generate_questions
+from clevr_prep.synthetic.sampling.random_compositions import generate_compositions
 from clevr_prep.synthetic.scenes.compact_scenes import CompactScenes
 from clevr_prep.synthetic.scenes.object_boxes import can_be_referred_to, visible_targets
 from snmn.common.schedules import Limit, staged_limit

@@ -14,7 +14,7 @@ from clevr_prep.data.get_ground_truth_layout import main as write_layouts
 from clevr_prep.synthetic.compositions.__main__ import main as compose
 from snmn.data.imdb import Imdb
 from snmn.evaluation.calibration import separation
-from tests.helpers.tiny_clevr import write_clevr
+from tests.helpers.tiny.clevr import write_clevr
 
 SPLITS = [
     "or_mat",

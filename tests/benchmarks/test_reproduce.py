@@ -22,8 +22,8 @@ from snmn.common.errors import Interrupted
 from snmn.storage.checksums import file_sha256
 from snmn.storage.typed_settings import ConfigError
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_recipes import OVERRIDES, TINY, write_recipes
-from tests.helpers.tiny_server import write_models
+from tests.helpers.tiny.recipes import OVERRIDES, TINY, write_recipes
+from tests.helpers.tiny.server import write_models
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from benchmarks.reproduce import steps
 from benchmarks.supervision import CONFIG, Condition, Outcome, conditions, draw, parse, report
 from config import load_config
 from snmn.common.errors import UserError
-from tests.helpers.tiny_clevr import write_clevr
-from tests.helpers.tiny_experiment import WIDTHS
+from tests.helpers.tiny.clevr import write_clevr
+from tests.helpers.tiny.experiment import WIDTHS
 
 
 def test_each_condition_is_a_run_of_its_own_once():

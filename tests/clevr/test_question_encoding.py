@@ -5,7 +5,7 @@ import pytest
 from clevr_prep.clevr.programs import hops, question_type
 from clevr_prep.clevr.question_encoding import ProgramFacts, QuestionEncoder
 from snmn.common.vocabulary import UnknownWordError, encode
-from tests.helpers.tiny_dataset import question
+from tests.helpers.tiny.dataset import question
 
 QUESTIONS = [question(7, 0), question(7, 1, "blue", hops=1), question(3, 2, hops=2)]
 

@@ -10,7 +10,7 @@ from clevr_prep.data.convert_legacy_imdb import main
 from clevr_prep.data.get_ground_truth_layout import write_layouts
 from snmn.common.vocabulary import ANSWERS, MODULES, tokenise
 from snmn.data.imdb import Imdb
-from tests.helpers.tiny_dataset import image_name, question, write_questions
+from tests.helpers.tiny.dataset import image_name, question, write_questions
 
 QUESTIONS = [question(7, 0), question(7, 1, "blue", hops=1), question(3, 2, hops=2)]
 

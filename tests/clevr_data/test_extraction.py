@@ -18,7 +18,7 @@ from snmn.data.feature_store import FeatureStore
 from tests.helpers.image_kinds import ORIENTATION, grey_kinds, hidden, in_file, picture, unclear
 from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT, SHARED
-from tests.helpers.tiny_extraction import extract, write_images, write_weights
+from tests.helpers.tiny.extraction import extract, write_images, write_weights
 
 SCRIPT = ROOT / "clevr_prep" / "data" / "extract_resnet101_c4.py"
 GENUINE = SHARED / "real_clevr_dev"

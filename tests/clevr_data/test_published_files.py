@@ -17,8 +17,8 @@ from snmn.data.data_module import CLEVRDataModule
 from snmn.data.datasets import DataError
 from snmn.data.feature_store import FeatureStore
 from snmn.data.imdb import Imdb
-from tests.helpers.tiny_dataset import image_name, question, write_questions, write_store
-from tests.helpers.tiny_extraction import extract, write_images, write_weights
+from tests.helpers.tiny.dataset import image_name, question, write_questions, write_store
+from tests.helpers.tiny.extraction import extract, write_images, write_weights
 
 
 def as_generated(entry: dict, **changes) -> dict:

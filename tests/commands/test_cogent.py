@@ -11,12 +11,12 @@ import pytest
 import train
 from clevr_prep.clevr.programs import execute
 from clevr_prep.synthetic.fresh_questions import FreshQuestions
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import COGENT, sample_scene
 from config import load_config, to_dict
 from snmn.checkpoints.published_settings import flatten
-from tests.helpers import tiny_experiment
 from tests.helpers.paths import ROOT
+from tests.helpers.tiny import experiment as tiny_experiment
 
 CONFIGS = {condition: str(ROOT / "configs" / f"mini_cogent{end}.yaml") for condition, end in
            (("A", ""), ("B", "_b"))}  # fmt: skip

@@ -13,14 +13,14 @@ import yaml
 
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as build_layouts
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from snmn import load_model
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.vocabulary import decode, encode
 from snmn.data.feature_writer import FeatureWriter
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_dataset import ATTRIBUTES
+from tests.helpers.tiny.dataset import ATTRIBUTES
 
 IMAGES = {"train": 6, "val": 4}
 STEPS = 4

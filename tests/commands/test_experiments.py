@@ -21,7 +21,7 @@ from snmn.storage.typed_settings import ConfigError
 from snmn.training.ema import ExponentialMovingAverage
 from snmn.training.lightning_module import SNMNTraining
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.experiment import write_experiment
 from train import build_training_data
 
 STEPS = 4

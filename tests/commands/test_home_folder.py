@@ -10,8 +10,8 @@ from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.commands import run
 from tests.commands.test_testing import test_command
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
-from tests.helpers.tiny_server import image_bytes, write_models
+from tests.helpers.tiny.experiment import write_experiment
+from tests.helpers.tiny.server import image_bytes, write_models
 
 CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
 

@@ -21,7 +21,7 @@ from snmn.training.lightning_module import SNMNTraining
 from tests.commands.test_testing import test_command
 from tests.helpers import small_models
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import same_weights, write_experiment
+from tests.helpers.tiny.experiment import same_weights, write_experiment
 
 FILE = "snmn_tests_own"
 BOTH = f"{{_Not: {FILE}.Not, _Count: {FILE}.Count}}"

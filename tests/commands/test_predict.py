@@ -23,7 +23,7 @@ from snmn.predict import image_features, main
 from snmn.storage.rgb import ImageError
 from snmn.storage.torch_file import write_torch_file
 from tests.helpers.image_kinds import ORIENTATION, grey_kinds, hidden, picture, unclear
-from tests.helpers.tiny_server import KINDS, SIZES, settings
+from tests.helpers.tiny.server import KINDS, SIZES, settings
 
 SAMPLE = "scene-01"
 ASKED = {

@@ -32,8 +32,8 @@ from snmn.storage.typed_settings import ConfigError
 from snmn.training.logs.quiet import quiet_lightning
 from snmn.training.metrics import AccuracyByGroup, PrecisionByGroup
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_clevr import write_clevr
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.clevr import write_clevr
+from tests.helpers.tiny.experiment import write_experiment
 
 IMAGES = {"train": 3, "val": 5, "test": 2}
 GRID = (3, 4)

@@ -7,7 +7,7 @@ from snmn.checkpoints import bundled
 from snmn.common.commands import run
 from snmn.common.paths import visible_files
 from snmn.training.resuming.newest_checkpoint import newest_checkpoint
-from tests.helpers.tiny_server import write_models
+from tests.helpers.tiny.server import write_models
 
 NAME = "vqa_gt_layout"
 

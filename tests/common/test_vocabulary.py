@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clevr_prep.clevr.question_encoding import QuestionEncoder
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from snmn.common.vocabulary import (
     QUESTION_WORDS,

@@ -17,7 +17,7 @@ from snmn.data.data_module import CLEVRDataModule
 from snmn.data.datasets import DataError
 from snmn.data.imdb import Imdb, ImdbError
 from snmn.data.question_sources import StoredQuestions
-from tests.helpers.tiny_dataset import (
+from tests.helpers.tiny.dataset import (
     ATTRIBUTES,
     feature_maps,
     image_name,

@@ -8,7 +8,7 @@ from clevr_prep.data.import_features import main
 from snmn.data.data_module import CLEVRDataModule
 from snmn.data.feature_shards import FeatureStoreError
 from snmn.data.feature_store import FeatureStore
-from tests.helpers.tiny_dataset import image_name, question, write_questions
+from tests.helpers.tiny.dataset import image_name, question, write_questions
 
 GRID, DIM = (2, 3), 4
 

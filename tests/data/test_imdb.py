@@ -18,7 +18,7 @@ from snmn.common.vocabulary import ANSWERS, MODULES, decode, encode
 from snmn.data.imdb import Imdb, ImdbError
 from snmn.data.question_sources import EncodedQuestions
 from tests.helpers.paths import ROOT, SHARED
-from tests.helpers.tiny_dataset import image_name, question, write_questions
+from tests.helpers.tiny.dataset import image_name, question, write_questions
 
 SCRIPT = ROOT / "clevr_prep/data/build_clevr_imdb.py"
 GENUINE = SHARED / "real_clevr_dev"

@@ -14,7 +14,7 @@ from snmn.data.question_sources import NO_LAYOUT, EncodedQuestions, StoredQuesti
 from snmn.data.shares import LayoutShare, chosen_images, chosen_rows
 from snmn.training.losses import SNMNLoss
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import DIM, GRID, write_experiment
+from tests.helpers.tiny.experiment import DIM, GRID, write_experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*")
 

@@ -22,8 +22,8 @@ from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.vocabulary import MODULES
 from tests.commands.test_testing import test_command
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_clevr import write_clevr
-from tests.helpers.tiny_experiment import overrides
+from tests.helpers.tiny.clevr import write_clevr
+from tests.helpers.tiny.experiment import overrides
 
 PAGE = ROOT / "docs" / "own_module.md"
 OWN = ("_Not", "_Count")

@@ -21,7 +21,7 @@ from config import load_config, to_dict
 from snmn.checkpoints.bundled import BUNDLED
 from snmn.common.paths import visible_files
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.experiment import write_experiment
 
 CURVES = ("val/score", "val/layout_accuracy")
 TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)

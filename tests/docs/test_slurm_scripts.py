@@ -16,7 +16,7 @@ import pytest
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.errors import TERMINATED
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.experiment import write_experiment
 
 PAGE = ROOT / "docs" / "real_clevr.md"
 

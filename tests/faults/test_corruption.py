@@ -16,7 +16,7 @@ from snmn.data.feature_writer import FeatureWriter
 from snmn.data.imdb import COLUMNS, Imdb, ImdbError
 from snmn.data.imdb_writer import ImdbWriter
 from snmn.network.model import build_model
-from tests.helpers.tiny_dataset import ATTRIBUTES, image_name
+from tests.helpers.tiny.dataset import ATTRIBUTES, image_name
 
 TRIES = 150
 

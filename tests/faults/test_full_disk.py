@@ -13,9 +13,9 @@ from snmn.training.resuming.newest_checkpoint import newest_checkpoint
 from tests.faults.test_kills_data import contents
 from tests.helpers.full_disk import fill, small_disk
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_dataset import question, write_questions
-from tests.helpers.tiny_experiment import same_weights, write_experiment
-from tests.helpers.tiny_extraction import extract, write_images, write_weights
+from tests.helpers.tiny.dataset import question, write_questions
+from tests.helpers.tiny.experiment import same_weights, write_experiment
+from tests.helpers.tiny.extraction import extract, write_images, write_weights
 
 CAUSED = "a small disk with less room than the files need"
 SEES = "one sentence that names the file; what was whole stays, and the same command goes on"

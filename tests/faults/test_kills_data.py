@@ -10,8 +10,8 @@ import pytest
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as write_layouts
 from tests.helpers.killing import survive_kills
-from tests.helpers.tiny_dataset import question, write_questions
-from tests.helpers.tiny_extraction import extract, write_images, write_weights
+from tests.helpers.tiny.dataset import question, write_questions
+from tests.helpers.tiny.extraction import extract, write_images, write_weights
 
 CAUSED = (
     "SIGKILL at a random call or return, every second one around a change of files; up to 4 in a "

@@ -13,7 +13,7 @@ from snmn.storage.whole_files import PARTIAL_SUFFIX
 from snmn.training.resuming.newest_checkpoint import newest_checkpoint
 from tests.helpers.killing import CHANGES, survive_kills
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import same_weights, write_experiment
+from tests.helpers.tiny.experiment import same_weights, write_experiment
 
 CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
 # Epochs of 4 steps, checkpoints after every step, and dropout, which draws random numbers.

@@ -7,7 +7,7 @@ from PIL import Image
 
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as write_layouts
-from tests.helpers.tiny_dataset import image_name, node, question, write_questions
+from tests.helpers.tiny.dataset import image_name, node, question, write_questions
 
 NAN = float("nan")
 GOOD = [question(7, 0), question(7, 1, "blue")]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clevr_prep.clevr.expert_layouts import expert_layout
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from snmn.common.vocabulary import MODULE_INDEX, MODULES
 from snmn.network.knowledge_base import KnowledgeBase

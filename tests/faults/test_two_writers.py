@@ -22,8 +22,8 @@ from snmn.data.imdb import Imdb
 from snmn.storage.locks import lock_file, lock_folder
 from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_dataset import feature_maps, question, write_questions
-from tests.helpers.tiny_extraction import extract, write_images, write_weights
+from tests.helpers.tiny.dataset import feature_maps, question, write_questions
+from tests.helpers.tiny.extraction import extract, write_images, write_weights
 
 BUSY = "is being written by another process"
 

@@ -22,11 +22,11 @@ from snmn.checkpoints.checkpoint import load_model
 from snmn.checkpoints.checks import CheckpointError
 from snmn.common.commands import run
 from snmn.data.imdb import Imdb, ImdbError
-from tests.helpers import tiny_server
 from tests.helpers.hostile_files import bombs, hostile_checkpoints
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
-from tests.helpers.tiny_server import write_models
+from tests.helpers.tiny import server as tiny_server
+from tests.helpers.tiny.experiment import write_experiment
+from tests.helpers.tiny.server import write_models
 
 CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
 QUESTION = "How many cubes are there?"

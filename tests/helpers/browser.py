@@ -11,7 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from server.main import create_app
 from snmn.checkpoints.bundled import BUNDLED
-from tests.helpers.tiny_server import settings, write_models
+from tests.helpers.tiny.server import settings, write_models
 from tests.server.test_own_modules import Not, write_own
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

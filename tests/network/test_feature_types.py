@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snmn.network.model import build_model
-from tests.helpers.tiny_server import SIZES
+from tests.helpers.tiny.server import SIZES
 
 QUESTION, LENGTH = torch.tensor([[3, 5, 8], [9, 4, 0]]), torch.tensor([3, 2])
 

@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from server.main import create_app
 from tests.helpers.browser import address, browser, page  # noqa: F401
-from tests.helpers.tiny_server import settings, write_models
+from tests.helpers.tiny.server import settings, write_models
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from snmn.common.boxes import decode_boxes
 from snmn.common.vocabulary import ANSWERS, MODULES, QUESTION_WORDS, encode
 from snmn.storage.image_files import open_image
 from tests.helpers.image_kinds import grey_kinds, hidden, picture
-from tests.helpers.tiny_server import (
+from tests.helpers.tiny.server import (
     ASK,
     QUESTION,
     image_bytes,

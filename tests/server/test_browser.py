@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.helpers.tiny_server import image_bytes
+from tests.helpers.tiny.server import image_bytes
 
 QUESTION = "Is there a big sphere?"
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 from server.main import create_app
 from snmn.checkpoints.bundled import BUNDLED
 from tests.helpers.browser import serving
-from tests.helpers.tiny_results import QUESTIONS, rows, write_features, write_results
-from tests.helpers.tiny_server import settings, write_models
+from tests.helpers.tiny.results import QUESTIONS, rows, write_features, write_results
+from tests.helpers.tiny.server import settings, write_models
 
 QUESTION = "Is there a big sphere?"
 ROWS = rows(marks=True)

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from server.download import DownloadError, download
 from server.main import create_app
-from tests.helpers.tiny_server import settings, write_models
+from tests.helpers.tiny.server import settings, write_models
 
 ASK = {"sample": "scene-01", "question": "How many cubes are there?"}
 

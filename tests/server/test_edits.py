@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.helpers.tiny_server import ASK, QUESTION, image_bytes, post, refused
+from tests.helpers.tiny.server import ASK, QUESTION, image_bytes, post, refused
 
 T = 9
 LAYOUT = ["_Find", "_Transform", "_DescribeOne"]

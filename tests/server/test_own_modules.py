@@ -12,7 +12,7 @@ from server.settings import SettingError, Settings
 from snmn.checkpoints.checkpoint import save_model
 from snmn.common.vocabulary import MODULES
 from snmn.network.model import build_model
-from tests.helpers.tiny_server import SIZES, settings, write_models
+from tests.helpers.tiny.server import SIZES, settings, write_models
 
 ASK = {"sample": "scene-01", "question": "How many cubes are there?"}
 

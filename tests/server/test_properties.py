@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from server.main import create_app
 from snmn.common.vocabulary import MODULES, QUESTION_WORDS
-from tests.helpers import tiny_server
-from tests.helpers.tiny_results import write_results
-from tests.helpers.tiny_server import image_bytes, write_models
+from tests.helpers.tiny import server as tiny_server
+from tests.helpers.tiny.results import write_results
+from tests.helpers.tiny.server import image_bytes, write_models
 
 IMAGE = image_bytes()
 WORDS = st.lists(st.sampled_from(QUESTION_WORDS), max_size=70).map(" ".join)

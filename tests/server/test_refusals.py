@@ -13,7 +13,7 @@ from snmn.backbones import build_backbone
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.storage.torch_file import write_torch_file
 from tests.helpers.image_kinds import in_file, picture, unclear
-from tests.helpers.tiny_server import (
+from tests.helpers.tiny.server import (
     ASK,
     QUESTION,
     image_bytes,

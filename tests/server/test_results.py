@@ -15,9 +15,9 @@ from snmn.common.vocabulary import ANSWERS, encode
 from snmn.data.feature_store import FeatureStore
 from snmn.network.model import build_model
 from snmn.predict import forward
-from tests.helpers import tiny_results
-from tests.helpers.tiny_results import NAMES, QUESTIONS, rows, write_features, write_results
-from tests.helpers.tiny_server import KINDS, SIZES, refused, settings
+from tests.helpers.tiny import results as tiny_results
+from tests.helpers.tiny.results import NAMES, QUESTIONS, rows, write_features, write_results
+from tests.helpers.tiny.server import KINDS, SIZES, refused, settings
 
 ROWS = rows()
 

@@ -11,7 +11,7 @@ from server.main import create_app
 from server.samples import all_samples
 from server.schemas import OnTrueScene
 from snmn.checkpoints.bundled import BUNDLED
-from tests.helpers.tiny_server import image_bytes, post, settings, write_models
+from tests.helpers.tiny.server import image_bytes, post, settings, write_models
 
 COUNT = "How many things are the same color as the big sphere?"
 

@@ -12,8 +12,8 @@ from server.main import create_app
 from server.results.folder import read_results
 from server.results.rows import ResultsError
 from server.settings import SettingError, Settings
-from tests.helpers.tiny_results import NAMES, QUESTIONS, rows, write_features, write_results
-from tests.helpers.tiny_server import refused, settings
+from tests.helpers.tiny.results import NAMES, QUESTIONS, rows, write_features, write_results
+from tests.helpers.tiny.server import refused, settings
 
 ELSEWHERE = [
     "../secret.png",

@@ -21,11 +21,11 @@ from clevr_prep.synthetic.compositions.build import build_compositions, splits_o
 from clevr_prep.synthetic.compositions.false_premises import things_of
 from clevr_prep.synthetic.compositions.split_writer import SplitWriter
 from clevr_prep.synthetic.language.composition_kinds import KINDS, contains_kind
-from clevr_prep.synthetic.language.composition_sampling import CompositionSampler, say_clearly
 from clevr_prep.synthetic.language.families import FAMILIES, shape_of
 from clevr_prep.synthetic.language.grammar import read, say
 from clevr_prep.synthetic.language.meaning import NOTHING_SAID, to_program
 from clevr_prep.synthetic.language.needed_clauses import answer_of, needs_every_part
+from clevr_prep.synthetic.sampling.composition_sampling import CompositionSampler, say_clearly
 from snmn.common.reading_order import NOBODY, next_read
 from snmn.common.vocabulary import encode
 from tests.synthetic.test_questions import make_scene

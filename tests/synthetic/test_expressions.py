@@ -15,11 +15,11 @@ from clevr_prep.clevr.programs import (
     question_type,
 )
 from clevr_prep.clevr.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneError
-from clevr_prep.synthetic.language.expressions import generate_expressions
 from clevr_prep.synthetic.language.families import EXPRESSION_FAMILIES, family_index
 from clevr_prep.synthetic.language.grammar import read
 from clevr_prep.synthetic.language.meaning import to_program
-from clevr_prep.synthetic.language.questions import MAX_WORDS
+from clevr_prep.synthetic.sampling.expressions import generate_expressions
+from clevr_prep.synthetic.sampling.questions import MAX_WORDS
 from snmn.common.vocabulary import MODULES, encode
 from tests.synthetic.test_questions import closure, filters_below, make_scene
 

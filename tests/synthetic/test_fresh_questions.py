@@ -10,14 +10,14 @@ from clevr_prep.clevr.expert_layouts import LayoutError, expert_layout
 from clevr_prep.clevr.programs import execute, hops, question_type
 from clevr_prep.clevr.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneError
 from clevr_prep.synthetic.fresh_questions import FreshExpressions, FreshQuestions
-from clevr_prep.synthetic.language.expressions import generate_expressions
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.expressions import generate_expressions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.compact_scenes import CompactScenes
 from clevr_prep.synthetic.scenes.object_boxes import visible_targets
 from snmn.common.vocabulary import ANSWERS, MODULES, decode
 from snmn.data.batch import Batch
 from snmn.data.data_module import CLEVRDataModule
-from tests.helpers.tiny_dataset import image_name, write_store
+from tests.helpers.tiny.dataset import image_name, write_store
 
 IMAGES = 7
 

@@ -10,8 +10,8 @@ from clevr_prep.synthetic.language.families import FAMILIES, family_index, shape
 from clevr_prep.synthetic.language.grammar import GrammarError, can_produce, read, say
 from clevr_prep.synthetic.language.meaning import NOTHING_SAID, to_program
 from clevr_prep.synthetic.language.phrases import PIECES, RULES, WORDS
-from clevr_prep.synthetic.language.question_sampling import MeaningSampler
 from clevr_prep.synthetic.language.templates import Choice, Slot, TemplateError, parse_template
+from clevr_prep.synthetic.sampling.question_sampling import MeaningSampler
 from snmn.common.vocabulary import QUESTION_WORDS, encode
 from tests.helpers.paths import SHARED
 from tests.synthetic.test_questions import make_scene

@@ -7,10 +7,10 @@ import pytest
 from clevr_prep.clevr.expert_layouts import expert_layout
 from clevr_prep.clevr.programs import ProgramError, execute, hops, question_type
 from clevr_prep.clevr.scene_masks import ATTRIBUTES, VALUES, SceneError, SceneMasks
-from clevr_prep.synthetic.language.balance import AnswerBalance
 from clevr_prep.synthetic.language.families import FAMILIES, family_index
 from clevr_prep.synthetic.language.grammar import read
-from clevr_prep.synthetic.language.questions import MAX_WORDS, generate_questions
+from clevr_prep.synthetic.sampling.balance import AnswerBalance
+from clevr_prep.synthetic.sampling.questions import MAX_WORDS, generate_questions
 from snmn.common.vocabulary import ANSWER_INDEX, encode
 
 

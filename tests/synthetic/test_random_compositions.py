@@ -12,8 +12,8 @@ from clevr_prep.synthetic.fresh_questions import FreshQuestions
 from clevr_prep.synthetic.language.composition_kinds import KINDS, contains_kind
 from clevr_prep.synthetic.language.families import FAMILIES, shape_of
 from clevr_prep.synthetic.language.grammar import read
-from clevr_prep.synthetic.language.questions import generate_questions
-from clevr_prep.synthetic.language.random_compositions import generate_compositions
+from clevr_prep.synthetic.sampling.questions import generate_questions
+from clevr_prep.synthetic.sampling.random_compositions import generate_compositions
 from snmn.common.vocabulary import decode, tokenise
 from tests.synthetic.test_fresh_questions import make_scene, write_scenes
 

@@ -8,8 +8,8 @@ import pytest
 from benchmarks.questions import make_scene
 from benchmarks.superlatives import count_superlatives, main
 from clevr_prep.clevr.scene_masks import DIRECTIONS, SceneMasks
-from clevr_prep.synthetic.language.questions import generate_questions
-from tests.helpers.tiny_dataset import node
+from clevr_prep.synthetic.sampling.questions import generate_questions
+from tests.helpers.tiny.dataset import node
 
 # From left to right: red cube, blue cube, red sphere, blue cube.
 ROW = [("red", "cube"), ("blue", "cube"), ("red", "sphere"), ("blue", "cube")]

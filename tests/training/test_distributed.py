@@ -16,7 +16,7 @@ from snmn.data.datasets import DataError
 from snmn.data.imdb import Imdb
 from snmn.training.metrics import NamedMeans
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.experiment import write_experiment
 from train import build_training_data
 
 STEPS = 4

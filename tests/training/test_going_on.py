@@ -18,7 +18,7 @@ from snmn.training.resuming.newest_checkpoint import newest_resumable
 from snmn.training.resuming.run_identity import run_identity
 from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import same_weights, write_experiment
+from tests.helpers.tiny.experiment import same_weights, write_experiment
 
 CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
 

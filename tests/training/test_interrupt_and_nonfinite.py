@@ -20,7 +20,7 @@ from snmn.data.feature_shards import FeatureStoreError
 from snmn.training.lightning_module import SNMNTraining
 from snmn.training.nonfinite_check import LossWatch, NonFiniteError
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import same_weights, write_experiment
+from tests.helpers.tiny.experiment import same_weights, write_experiment
 
 CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
 STEPS = 6

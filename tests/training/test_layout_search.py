@@ -26,7 +26,7 @@ from snmn.training.layout_search.wordings import wording
 from snmn.training.lightning_module import SNMNTraining
 from snmn.training.losses import SNMNLoss, words_loss
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import same_weights, write_experiment
+from tests.helpers.tiny.experiment import same_weights, write_experiment
 
 T = 9
 

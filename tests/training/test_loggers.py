@@ -11,7 +11,7 @@ from snmn.common.vocabulary import MODULES
 from snmn.training.logs.loggers import make_logger
 from snmn.training.logs.wandb_account import LoggerError, WandbAccount, has_key
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.experiment import write_experiment
 
 STEPS = 4
 

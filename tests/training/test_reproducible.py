@@ -14,7 +14,7 @@ import torch
 
 from snmn.checkpoints.checkpoint import read_checkpoint
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.experiment import write_experiment
 
 # Arguments: folder of results, number of helpers, overrides of the configuration.
 WORK = f"""

@@ -21,7 +21,7 @@ from snmn.training.restarts.record_file import SeriesError
 from snmn.training.resuming.newest_checkpoint import newest_resumable
 from tests.helpers.killing import run_and_kill
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.experiment import write_experiment
 
 CONFIG = str(ROOT / "configs" / "mini_vqa_prior.yaml")
 

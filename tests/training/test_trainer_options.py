@@ -13,7 +13,7 @@ from snmn.data.datasets import DataError
 from snmn.training.lightning_module import SNMNTraining
 from snmn.training.trainer_options import TrainerError
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_experiment import write_experiment
+from tests.helpers.tiny.experiment import write_experiment
 
 CONFIG = str(ROOT / "configs" / "mini_vqa_gt_layout.yaml")
 

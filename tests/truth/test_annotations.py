@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from clevr_prep.clevr.question_files import DatasetError
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from clevr_prep.truth.annotations import Annotations
 

@@ -6,12 +6,12 @@ import pytest
 from clevr_prep.clevr.expert_layouts import expert_layout, expert_steps
 from clevr_prep.clevr.programs import find_referent, parse_program
 from clevr_prep.clevr.scene_masks import ATTRIBUTES
-from clevr_prep.synthetic.language.expressions import generate_expressions
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.expressions import generate_expressions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from clevr_prep.truth.annotations import _arguments, _followed, _orders, question_truth
 from clevr_prep.truth.discrete_programs import discrete_answer, heard_arguments, read_layout
-from tests.helpers.tiny_dataset import node
+from tests.helpers.tiny.dataset import node
 
 GRID = (14, 14)
 SIZE = (480, 320)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from clevr_prep.clevr.scene_masks import SceneMasks
 from clevr_prep.synthetic.compositions.false_premises import falsified, things_of
 from clevr_prep.synthetic.compositions.split_plans import BASELINE, LOC, PLANS
-from clevr_prep.synthetic.language.balance import AnswerBalance
-from clevr_prep.synthetic.language.composition_sampling import CompositionSampler, say_clearly
 from clevr_prep.synthetic.language.meaning import to_program
 from clevr_prep.synthetic.language.needed_clauses import thing_of
+from clevr_prep.synthetic.sampling.balance import AnswerBalance
+from clevr_prep.synthetic.sampling.composition_sampling import CompositionSampler, say_clearly
 from clevr_prep.synthetic.scenes.object_boxes import visible_targets
 
 # Draws for one question, and those among them of which the one with the rarest answer is taken.

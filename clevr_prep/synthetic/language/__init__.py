@@ -1,1 +1,1 @@
-"""Questions and referring expressions: meanings, the grammar, and what is asked about a scene."""
+"""What questions and referring expressions mean, and the grammar that says and reads them."""

@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 
 from clevr_prep.clevr.scene_masks import SceneError, SceneMasks
-from clevr_prep.synthetic.language.expression_sampling import ExpressionSampler
 from clevr_prep.synthetic.language.families import EXPRESSION_FAMILIES
 from clevr_prep.synthetic.language.grammar import say
 from clevr_prep.synthetic.language.meaning import to_program
-from clevr_prep.synthetic.language.questions import MAX_WORDS
+from clevr_prep.synthetic.sampling.expression_sampling import ExpressionSampler
+from clevr_prep.synthetic.sampling.questions import MAX_WORDS
 from clevr_prep.synthetic.scenes.object_boxes import can_be_referred_to
 from snmn.common.vocabulary import tokenise
 

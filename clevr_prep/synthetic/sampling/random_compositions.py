@@ -6,11 +6,11 @@ import numpy as np
 
 from clevr_prep.clevr.expert_layouts import expert_layout
 from clevr_prep.clevr.scene_masks import SceneMasks
-from clevr_prep.synthetic.language.balance import AnswerBalance
-from clevr_prep.synthetic.language.composition_sampling import CompositionSampler, say_clearly
 from clevr_prep.synthetic.language.families import hops_of
 from clevr_prep.synthetic.language.meaning import to_program
-from clevr_prep.synthetic.language.random_shapes import draw_shape
+from clevr_prep.synthetic.sampling.balance import AnswerBalance
+from clevr_prep.synthetic.sampling.composition_sampling import CompositionSampler, say_clearly
+from clevr_prep.synthetic.sampling.random_shapes import draw_shape
 
 _DRAWS = 8  # attempts at a question of one shape
 # How often a number of things is kept: a set of four or more is rare, and hard to count.

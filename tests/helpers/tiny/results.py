@@ -10,7 +10,7 @@ from snmn.evaluation.prediction_rows import write_csv
 
 NAMES = ["CLEVR_a.png", "own photo #1 %20.png", "zwölf.jpg"]  # also as people call their own
 SIZE = (60, 40)
-GRID, DIM = (14, 14), 256  # of cellnet, as the models of tiny_server have them
+GRID, DIM = (14, 14), 256  # of cellnet, as the models of `server` have them
 TYPES = ("count", "exist", "query_color")
 LAYOUTS = ("_Find _DescribeOne", "_Find _Transform _DescribeOne", "")
 QUESTIONS = (

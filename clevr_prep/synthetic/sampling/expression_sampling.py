@@ -1,13 +1,13 @@
 """Draws meanings of referring expressions for a scene: each denotes one given object.
 
-What CLEVR rejects in a question is not drawn here either (see ``sampling``): every clause is
-needed to single its object out, and nothing is described by its relation to itself.
+What CLEVR rejects in a question is not drawn here either (see ``question_sampling``): every clause
+is needed to single its object out, and nothing is described by its relation to itself.
 """
 
 from clevr_prep.clevr.scene_masks import ATTRIBUTES
-from clevr_prep.synthetic.language.descriptions import BIT, Group
 from clevr_prep.synthetic.language.families import Family
-from clevr_prep.synthetic.language.question_sampling import MeaningSampler
+from clevr_prep.synthetic.sampling.descriptions import BIT, Group
+from clevr_prep.synthetic.sampling.question_sampling import MeaningSampler
 
 
 class ExpressionSampler(MeaningSampler):

@@ -10,9 +10,9 @@ change nothing ("the cube left of the ball" where there is just one cube).
 import random
 
 from clevr_prep.clevr.scene_masks import ATTRIBUTES, DIRECTIONS, VALUES, SceneMasks
-from clevr_prep.synthetic.language.descriptions import BIT, Descriptions, Group
 from clevr_prep.synthetic.language.families import Family
 from clevr_prep.synthetic.language.meaning import NOTHING_SAID
+from clevr_prep.synthetic.sampling.descriptions import BIT, Descriptions, Group
 
 # CLEVR lets some sets through that would be the same without their clause. So do we: with none,
 # "one cube in the scene" would mean "no cube left of the ball".

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.helpers.tiny_experiment import WIDTHS
+from tests.helpers.tiny.experiment import WIDTHS
 
 # As many training images as a backbone's statistics need at least.
 TINY = {

@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 
 from clevr_prep.clevr.scene_masks import SceneMasks
-from clevr_prep.synthetic.language.balance import AnswerBalance
 from clevr_prep.synthetic.language.families import FAMILIES
 from clevr_prep.synthetic.language.grammar import say
 from clevr_prep.synthetic.language.meaning import to_program
-from clevr_prep.synthetic.language.question_sampling import MeaningSampler
+from clevr_prep.synthetic.sampling.balance import AnswerBalance
+from clevr_prep.synthetic.sampling.question_sampling import MeaningSampler
 from snmn.common.vocabulary import tokenise
 
 MAX_WORDS = 45  # longest question in words, punctuation included: CLEVR's longest

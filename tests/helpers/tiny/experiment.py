@@ -8,13 +8,13 @@ import torch
 from clevr_prep.clevr.expert_layouts import expert_layout
 from clevr_prep.clevr.programs import QUESTION_TYPES, REFERRING_TYPES
 from clevr_prep.clevr.scene_masks import ATTRIBUTES as LOOKS
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from snmn.checkpoints.checkpoint import read_checkpoint
 from snmn.common.vocabulary import ANSWER_INDEX, MODULE_INDEX, encode
 from snmn.data.feature_writer import FeatureWriter
 from snmn.data.imdb_writer import ImdbWriter
-from tests.helpers.tiny_dataset import ATTRIBUTES, node
+from tests.helpers.tiny.dataset import ATTRIBUTES, node
 
 GRID, DIM = (3, 4), 8
 IMAGES = {"train": 6, "val": 4, "test": 2, "loc_train": 5, "loc_val": 4, "loc_test": 2}

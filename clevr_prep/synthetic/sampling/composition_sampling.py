@@ -6,12 +6,12 @@ CLEVR's sets there is ("and", set, set), and ("either", said, set, set) may be a
 
 import random
 
-from clevr_prep.synthetic.language.descriptions import Group
 from clevr_prep.synthetic.language.grammar import read, say
 from clevr_prep.synthetic.language.meaning import NOTHING_SAID
 from clevr_prep.synthetic.language.needed_clauses import needs_every_part
-from clevr_prep.synthetic.language.question_sampling import MeaningSampler
-from clevr_prep.synthetic.language.questions import MAX_WORDS
+from clevr_prep.synthetic.sampling.descriptions import Group
+from clevr_prep.synthetic.sampling.question_sampling import MeaningSampler
+from clevr_prep.synthetic.sampling.questions import MAX_WORDS
 from snmn.common.vocabulary import tokenise
 
 _CLAUSES = ("relate", "same", "both", "and")

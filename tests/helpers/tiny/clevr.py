@@ -8,10 +8,10 @@ from PIL import Image
 
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as build_layouts
-from clevr_prep.synthetic.language.questions import generate_questions
+from clevr_prep.synthetic.sampling.questions import generate_questions
 from clevr_prep.synthetic.scenes.scene_sampling import sample_scene
 from snmn.data.feature_writer import FeatureWriter
-from tests.helpers.tiny_dataset import ATTRIBUTES
+from tests.helpers.tiny.dataset import ATTRIBUTES
 
 
 def write_clevr(

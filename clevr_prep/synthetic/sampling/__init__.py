@@ -1,0 +1,1 @@
+"""What is asked about a scene: questions and referring expressions drawn, answered and balanced."""
