@@ -9,7 +9,8 @@ Questions are made by clevr_prep.synthetic.compositions about the rendered test 
 --genuine about genuine ones, and each model is asked all that it has a head for, by test.py. Prints
 a table by kind for each set of scenes, in Markdown. What is there already is kept: questions, and
 results whose checkpoint, configuration, questions and command are the same. With --write a table
-goes into a file, between the comments <!-- table: MODEL --> and <!-- end of MODEL -->.
+goes into a file, between the comments <!-- table: MODEL --> and <!-- end of MODEL -->. Of several
+models there is a table with a line for each, which goes between those of "summary".
 """
 
 import argparse
@@ -24,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.generalise.tables import BASELINE, FALSE, SplitResult, report
+from benchmarks.generalise.tables import BASELINE, FALSE, SplitResult, report, summary
 from benchmarks.results.sections import fill
 from benchmarks.results.trials import ROOT, ResultsError, Trial, read_json, sha256
 from clevr_prep.data.build_clevr_imdb import build_imdb
@@ -163,7 +164,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--genuine", type=home_path, metavar="DIR", help="genuine: scenes, images, features")
     add("--questions", type=home_path, default=Path("data/generalise"), help="where they are made")
     add("--results", type=home_path, default=Path("results/generalise"), help="of test.py")
-    add("--write", type=home_path, metavar="FILE", help="a file with a section for each model")
+    add("--write", type=home_path, metavar="FILE", help="a page with these sections")
     given = parser.parse_args(arguments)
     if not (given.bundled or given.checkpoints) or bool(given.checkpoints) != bool(given.config):
         parser.error("give --bundled NAME, or CHECKPOINT with its --config")
@@ -179,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not checkpoint.is_file():
             raise ResultsError(f"no such file: {checkpoint}")
     prepared: set[Path] = set()
+    found, sections = {}, {}
     for checkpoint, config_file in models:
         config = to_dict(load_config(config_file)[0])
         features, tables = read_card(checkpoint).get("features"), {}
@@ -197,10 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(f"{checkpoint.stem}: {split} of {scenes.name}", file=sys.stderr)
                     trial.run()
             tables[scenes.name, scenes.task] = {s: trial.tested() for s, trial in trials.items()}
-        text = report(tables)
-        print(f"## {checkpoint.stem}\n\n{text}\n")
-        if given.write:
-            fill(given.write, {checkpoint.stem: text})
+        found[checkpoint.stem] = tables
+        sections[checkpoint.stem] = report(tables)
+        print(f"## {checkpoint.stem}\n\n{sections[checkpoint.stem]}\n")
+    if len(found) > 1:
+        sections["summary"] = summary(found)
+        print(f"## All of them\n\n{sections['summary']}")
+    if given.write:
+        fill(given.write, sections)
 
 
 if __name__ == "__main__":

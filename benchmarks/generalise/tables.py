@@ -55,22 +55,61 @@ class SplitResult:
         return [float(row["confidence"]) for row in self.rows]
 
 
-def report(tables: Mapping[tuple[str, str], Mapping[str, SplitResult]]) -> str:
-    """All tables of a model: of each set of scenes and task the splits by name."""
+# Of a model: the splits by name of each set of scenes and task.
+Tested = Mapping[tuple[str, str], Mapping[str, SplitResult]]
+
+
+def report(tables: Tested) -> str:
+    """All tables of a model."""
     parts = []
-    for (scenes, task), tested in tables.items():
-        what = "expressions" if task == "loc" else "questions"
-        parts += [f"**{what} about {scenes}**", _kinds(tested), _sizes(tested), _false(tested)]
+    for asked, tested in tables.items():
+        parts += [f"**{_what(*asked)}**", _kinds(tested), _sizes(tested), _false(tested)]
     return "\n\n".join(part for part in parts if part)
+
+
+def summary(models: Mapping[str, Tested]) -> str:
+    """A row for each model and set of scenes: means over the kinds that it was asked."""
+    rows = []
+    for name, tables in models.items():
+        for asked, tested in tables.items():
+            names, kinds, bases = _paired(tested)
+            if not names:
+                continue
+            weakest = min(names, key=lambda kind: tested[kind].share("accuracy"))
+            area = _separation(tested)
+            rows.append(
+                [
+                    f"`{name}`",
+                    _what(*asked),
+                    f"{_mean(kind.share('accuracy') for kind in kinds):.3f}",
+                    f"{_mean(base.share('accuracy') for base in bases):.3f}",
+                    f"{weakest} {tested[weakest].share('accuracy'):.3f}",
+                    f"{_mean(kind.share('layouts') for kind in kinds):.3f}",
+                    f"{_calibration_error(kinds):.3f}",
+                    f"{area['area']:.3f}" if area else "",
+                ]
+            )
+    head = ["model", "asked", "kinds", "baselines", "weakest kind", "layouts", "calibration error"]
+    return table([*head, "false premises, AUROC"], rows)
+
+
+def _what(scenes: str, task: str) -> str:
+    return f"{'expressions' if task == 'loc' else 'questions'} about {scenes}"
+
+
+def _paired(
+    tested: Mapping[str, SplitResult],
+) -> tuple[list[str], list[SplitResult], list[SplitResult]]:
+    """The kinds of composition, and what came of them and of their baselines in CLEVR."""
+    names = [name for name in tested if name + BASELINE in tested and FALSE not in name]
+    return names, [tested[name] for name in names], [tested[name + BASELINE] for name in names]
 
 
 def _kinds(tested: Mapping[str, SplitResult]) -> str:
     """A row for each kind of composition, with its baseline in CLEVR beside."""
-    names = [name for name in tested if name + BASELINE in tested and FALSE not in name]
+    names, kinds, bases = _paired(tested)
     if not names:
         return ""
-    kinds = [tested[name] for name in names]
-    bases = [tested[name + BASELINE] for name in names]
     rows = []
     for name, kind, base in zip(names, kinds, bases, strict=True):
         program = kind.summary["explanation"]["discrete_program"]
@@ -132,14 +171,26 @@ def _sizes(tested: Mapping[str, SplitResult]) -> str:
     return table([*head, "published, trained on the first condition, other data, per cent"], rows)
 
 
-def _false(tested: Mapping[str, SplitResult]) -> str:
-    """Confidence in what cannot be answered, against that in the same questions that can."""
+def _premises(tested: Mapping[str, SplitResult]) -> tuple[SplitResult, SplitResult] | None:
+    """What came of questions that cannot be answered, and of the same ones that can."""
     prefix = "loc_" if f"loc_{FALSE}" in tested else ""
     false, sound = (tested.get(prefix + name) for name in (FALSE, FALSE + BASELINE))
-    if not (false and sound):
+    return (false, sound) if false and sound else None
+
+
+def _separation(tested: Mapping[str, SplitResult]) -> dict | None:
+    """How well confidence tells the two apart."""
+    found = _premises(tested)
+    return found and separation(found[1].confidences, found[0].confidences)
+
+
+def _false(tested: Mapping[str, SplitResult]) -> str:
+    """Confidence in what cannot be answered, against that in the same questions that can."""
+    found = _premises(tested)
+    if not found:
         return ""
-    area = separation(sound.confidences, false.confidences)
-    means = [sum(t.confidences) / len(t.confidences) for t in (false, sound)]
+    (false, sound), area = found, _separation(tested)
+    means = [_mean(split.confidences) for split in found]
     return (
         f"False premises: confidence {means[0]:.3f} in the mean of {len(false.rows)}, "
         f"{means[1]:.3f} of {len(sound.rows)} sound ones; AUROC {area['area']:.3f} "

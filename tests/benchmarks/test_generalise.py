@@ -1,13 +1,14 @@
 """benchmarks.generalise on a tiny dataset: questions, tests, tables, and what is kept."""
 
 import json
+import shutil
 
 import pytest
 import yaml
 
 import train
 from benchmarks.generalise import __main__ as generalise
-from benchmarks.generalise.tables import SplitResult, report
+from benchmarks.generalise.tables import SplitResult, report, summary
 from benchmarks.results.trials import ResultsError
 from clevr_prep.data.build_clevr_imdb import main as build_imdb
 from clevr_prep.data.get_ground_truth_layout import main as write_layouts
@@ -78,6 +79,18 @@ def test_one_command_asks_and_prints_all(root, monkeypatch, capsys):
     generalise.main(arguments)
     again = capsys.readouterr()
     assert again.err.count("of rendered test scenes") == 0 and row in again.out
+    assert "## All of them" not in again.out
+    other = shutil.copy(f"{root}/runs/tiny/last.ckpt", f"{root}/runs/tiny/other.ckpt")
+    with page.open("a") as file:
+        for name in ("other", "summary"):
+            file.write(f"<!-- table: {name} -->\n<!-- end of {name} -->\n")
+    generalise.main([str(other), *arguments])
+    both = capsys.readouterr()
+    assert both.err.count("other: ") == len(SPLITS) - 1 and both.err.count("last: ") == 0
+    share = f"{found['accuracy']['share']:.3f}"
+    for name in ("other", "last"):
+        line = f"| `{name}` | questions about rendered test scenes | {share} |"
+        assert line in both.out and line in page.read_text()
 
 
 @pytest.mark.filterwarnings("ignore:.*")
@@ -110,6 +123,7 @@ def test_tables_say_what_the_rows_do():
         "false_premise": split_of(("red", "red", 0.2), ("blue", "red", 0.6)),
         "false_premise_baseline": split_of(("red", "red", 0.9), ("blue", "red", 0.5)),
     }
+    whole = dict(splits)
     text = report({("rendered test scenes", "vqa"): splits})
     assert "| or_mat | 4 | 0.500 (" in text and "| 0.750 |" in text
     assert "| **mean of 2** | 6 | **0.750** | **0.750** |" in text
@@ -117,6 +131,19 @@ def test_tables_say_what_the_rows_do():
     error = (3 * (0.9 - 1 / 3) + 0.5) / 6
     assert f"| {error:.3f} | 0.250 |" in text
     assert "AUROC 0.750" in text
+    del splits["or_mat"], splits["false_premise"]
+    loc = {f"loc_{name}": split for name, split in splits.items() if "or_mat" not in name}
+    tables = {("genuine scenes", "vqa"): splits, ("rendered test scenes", "loc"): loc}
+    lines = summary({"a": {("rendered test scenes", "vqa"): whole}, "b": tables}).splitlines()[2:]
+    error = f"{error:.3f}"
+    assert lines == [
+        "| `a` | questions about rendered test scenes | 0.750 | 0.750 | or_mat 0.500 | 0.750 "
+        f"| {error} | 0.750 |",
+        "| `b` | questions about genuine scenes | 1.000 | 0.500 | and_mat_spa 1.000 | 1.000 "
+        "| 0.000 |  |",
+        "| `b` | expressions about rendered test scenes | 1.000 | 0.500 | loc_and_mat_spa 1.000 "
+        "| 1.000 | 0.000 |  |",
+    ]
 
 
 @pytest.mark.parametrize(
