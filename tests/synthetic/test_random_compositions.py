@@ -1,4 +1,4 @@
-"""Questions composed at random, to train on: language/random_shapes.py, random_compositions.py."""
+"""Questions composed at random, to train on: sampling/random_shapes.py, random_compositions.py."""
 
 from collections import Counter
 
