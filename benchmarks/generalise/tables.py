@@ -76,7 +76,7 @@ def summary(models: Mapping[str, Tested]) -> str:
             if not names:
                 continue
             weakest = min(names, key=lambda kind: tested[kind].share("accuracy"))
-            area = _separation(tested)
+            premises = _premises(tested)
             rows.append(
                 [
                     f"`{name}`",
@@ -86,7 +86,7 @@ def summary(models: Mapping[str, Tested]) -> str:
                     f"{weakest} {tested[weakest].share('accuracy'):.3f}",
                     f"{_mean(kind.share('layouts') for kind in kinds):.3f}",
                     f"{_calibration_error(kinds):.3f}",
-                    f"{area['area']:.3f}" if area else "",
+                    f"{_separation(*premises)['area']:.3f}" if premises else "",
                 ]
             )
     head = ["model", "asked", "kinds", "baselines", "weakest kind", "layouts", "calibration error"]
@@ -178,19 +178,18 @@ def _premises(tested: Mapping[str, SplitResult]) -> tuple[SplitResult, SplitResu
     return (false, sound) if false and sound else None
 
 
-def _separation(tested: Mapping[str, SplitResult]) -> dict | None:
+def _separation(false: SplitResult, sound: SplitResult) -> dict:
     """How well confidence tells the two apart."""
-    found = _premises(tested)
-    return found and separation(found[1].confidences, found[0].confidences)
+    return separation(sound.confidences, false.confidences)
 
 
 def _false(tested: Mapping[str, SplitResult]) -> str:
     """Confidence in what cannot be answered, against that in the same questions that can."""
-    found = _premises(tested)
-    if not found:
+    premises = _premises(tested)
+    if not premises:
         return ""
-    (false, sound), area = found, _separation(tested)
-    means = [_mean(split.confidences) for split in found]
+    false, sound = premises
+    area, means = _separation(*premises), [_mean(split.confidences) for split in premises]
     return (
         f"False premises: confidence {means[0]:.3f} in the mean of {len(false.rows)}, "
         f"{means[1]:.3f} of {len(sound.rows)} sound ones; AUROC {area['area']:.3f} "

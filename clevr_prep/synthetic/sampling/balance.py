@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 
 class AnswerBalance:
@@ -30,3 +30,19 @@ class AnswerBalance:
     def add(self, family: Hashable, answer: str) -> None:
         """Count a question that was kept."""
         self.counts[family][answer] += 1
+
+
+def collect(count: int, patience: int, ask: Callable[[bool], dict | None]) -> list[dict]:
+    """The first ``count`` questions of those that ``ask`` makes, which may be None.
+
+    It is told whether to be picky, in answers and about what was asked before: it is until
+    ``patience`` attempts have been in vain, and again after the next question.
+    """
+    questions: list[dict] = []
+    vain = 0
+    while len(questions) < count:
+        question = ask(vain < patience)
+        vain = vain + 1 if question is None else 0
+        if question is not None:
+            questions.append(question)
+    return questions

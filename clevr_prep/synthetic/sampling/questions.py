@@ -9,7 +9,7 @@ from clevr_prep.clevr.scene_masks import SceneMasks
 from clevr_prep.synthetic.language.families import FAMILIES
 from clevr_prep.synthetic.language.grammar import say
 from clevr_prep.synthetic.language.meaning import to_program
-from clevr_prep.synthetic.sampling.balance import AnswerBalance
+from clevr_prep.synthetic.sampling.balance import AnswerBalance, collect
 from clevr_prep.synthetic.sampling.question_sampling import MeaningSampler
 from snmn.common.vocabulary import tokenise
 
@@ -72,16 +72,12 @@ def generate_questions(
     balance = AnswerBalance() if balance is None else balance
     indices, weights = _choices(max_hops, queries, counting, comparing, per_hop)
     asked: set[tuple] = set()
-    questions: list[dict] = []
-    tries = 0
-    while len(questions) < count:
+
+    def ask(picky: bool) -> dict | None:
         family = choose.choices(indices, weights)[0]
-        picky = tries < _FAMILIES
-        question = _ask(sampler, family, choose, balance, asked, picky)
-        tries = tries + 1 if question is None else 0
-        if question is not None:
-            questions.append(question)
-    return questions
+        return _ask(sampler, family, choose, balance, asked, picky)
+
+    return collect(count, _FAMILIES, ask)
 
 
 def _ask(

@@ -8,7 +8,7 @@ from clevr_prep.clevr.expert_layouts import expert_layout
 from clevr_prep.clevr.scene_masks import SceneMasks
 from clevr_prep.synthetic.language.families import hops_of
 from clevr_prep.synthetic.language.meaning import to_program
-from clevr_prep.synthetic.sampling.balance import AnswerBalance
+from clevr_prep.synthetic.sampling.balance import AnswerBalance, collect
 from clevr_prep.synthetic.sampling.composition_sampling import CompositionSampler, say_clearly
 from clevr_prep.synthetic.sampling.random_shapes import draw_shape
 
@@ -40,18 +40,15 @@ def generate_compositions(
     choose = random.Random(int(rng.integers(2**63)))
     sampler, balance = CompositionSampler(SceneMasks(scene), choose), AnswerBalance()
     asked: set[tuple] = set()
-    questions: list[dict] = []
-    tries = 0
-    while len(questions) < count:
-        # The last step describes.
-        shape = draw_shape(choose, steps=steps - 1, held_out=held_out)
-        if max_hops is not None and hops_of(shape) > max_hops:
-            continue
-        question = _ask(sampler, shape, choose, balance, asked, steps, picky=tries < _SHAPES)
-        tries = tries + 1 if question is None else 0
-        if question is not None:
-            questions.append(question)
-    return questions
+
+    def ask(picky: bool) -> dict | None:
+        while True:
+            # The last step describes.
+            shape = draw_shape(choose, steps=steps - 1, held_out=held_out)
+            if max_hops is None or hops_of(shape) <= max_hops:
+                return _ask(sampler, shape, choose, balance, asked, steps, picky=picky)
+
+    return collect(count, _SHAPES, ask)
 
 
 def _ask(
